@@ -1,0 +1,250 @@
+"""The seams: the values that pass between floors, and what each side promises.
+
+Read this to learn what a session, the archive, the catalog, a destination and
+a source of secrets owe each other. Implementations live on the floors above;
+`tests/contracts/` runs one suite per seam against every implementation.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from fetchd.message import Summary
+from fetchd.policy.plan import Listing, RemoteMessage
+
+# -- Octets ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The octets of one message, in memory or, above the spill size, in a file.
+
+    Exactly one of `data` and `path` is set. `size` is in octets.
+    """
+
+    size: int
+    data: bytes | None = None
+    path: Path | None = None
+
+    def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
+        """The octets in pieces of at most `size`; blocking when in a file."""
+        if self.data is not None:
+            yield self.data
+        elif self.path is not None:
+            with self.path.open("rb") as file:
+                while piece := file.read(size):
+                    yield piece
+
+    def discard(self) -> None:
+        """Remove the file, if there is one."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One message as it came from the server, not durable yet."""
+
+    remote: RemoteMessage
+    body: Body
+
+
+# -- What is recorded: the journal of the archive and the rows of the catalog ----
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where in the archive the octets are: frame `offset`/`length` in the file, then inside it."""
+
+    segment: str  # path below the archive folder: "2026/11/<ulid>.tar.zst"
+    offset: int  # of the zstd frame in the segment file
+    length: int  # of the zstd frame
+    inner: int  # offset of the message's octets in the decompressed frame
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """One message in the archive. `digest` is SHA-256 (32 octets)."""
+
+    digest: bytes
+    size: int
+    location: Location | None  # None: these octets were stored before
+    summary: Summary
+    internal_date: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRecord:
+    """That this uid of this mailbox holds this message."""
+
+    account: str
+    mailbox: str
+    uid: bytes
+    size: int  # as listed
+    digest: bytes
+    seen_at: datetime
+    rules: str = ""  # fingerprint of leave_on_server when it was recorded (the brake)
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedDelivery:
+    """That this message is owed to this destination."""
+
+    destination: str
+    digest: bytes
+    account: str
+    mailbox: str
+    uid: bytes
+    queued_at: datetime
+    key: str  # unique per destination: names the file in a Maildir, finds it after a crash
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Everything that one group commit makes true at once, in archive and catalog."""
+
+    messages: tuple[StoredMessage, ...] = ()
+    remotes: tuple[RemoteRecord, ...] = ()
+    deliveries: tuple[QueuedDelivery, ...] = ()
+    delivered: tuple[tuple[str, str], ...] = ()  # (destination, key) settled for good
+    expired: tuple[bytes, ...] = ()  # digests whose octets `keep` let go
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A commit as replayed from a segment: the segment's valid length after it."""
+
+    segment: str
+    end: int
+    commit: Commit
+
+
+# -- Delivery -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One delivery to be made. `doubtful`: an earlier attempt may have succeeded."""
+
+    id: int
+    key: str
+    account: str
+    digest: bytes
+    size: int
+    queued_at: datetime
+    attempts: int
+    doubtful: bool
+    body: Body
+
+
+class Outcome(StrEnum):
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of one delivery; `reply` is the peer's word or our error's."""
+
+    id: int
+    outcome: Outcome
+    reply: str = ""
+
+
+class DeliverySession(Protocol):
+    """An open destination. `put` many, then `settle`; nothing is a fact before `settle`."""
+
+    async def put(self, outgoing: Sequence[Outgoing]) -> None:
+        """Hand messages over; trouble with one of them is told by `settle`."""
+
+    async def settle(self) -> list[Settled]:
+        """Make all that was put durable and say, for each, what became of it."""
+
+    async def close(self) -> None:
+        """Give up what was put and not settled, and let go."""
+
+
+# -- Sessions with a server -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a server said of itself after login; shown by `check`, kept with the account."""
+
+    capabilities: tuple[str, ...] = ()
+    expire_days: int | None = None  # EXPIRE; None: not said, or NEVER
+    login_delay: int | None = None  # seconds
+    unique_ids: bool = True
+    can_preview: bool = True  # TOP / BODY.PEEK[HEADER]
+    pipelining: bool = False
+    implementation: str = ""
+    tls: str = ""  # version and cipher, empty on a plaintext line
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderDigest:
+    """SHA-256 of a message's header as `message.header_digest` computes it."""
+
+    remote: RemoteMessage
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """The server lists this message but will not hand it over (yielded in place of it)."""
+
+    remote: RemoteMessage
+    reason: str
+
+
+class Session(Protocol):
+    """An authenticated connection to one account."""
+
+    facts: ServerFacts
+
+    async def mailboxes(self) -> Sequence[str]: ...
+
+    async def list(self, mailbox: str, unchanged: bytes | None = None) -> "Listing | None":
+        """What is there; None when the listing's digest still is `unchanged`."""
+
+    def headers(self, messages: Sequence[RemoteMessage]) -> AsyncIterator[HeaderDigest]:
+        """Header digests, pipelined; messages whose header cannot be had are left out."""
+
+    def fetch(self, messages: Iterable[RemoteMessage]) -> AsyncIterator[Fetched | Unavailable]:
+        """Bodies, pipelined, in the order given."""
+
+    async def retire(self, messages: Sequence[RemoteMessage]) -> None:
+        """Ask the server to drop these; a fact only when `close` returns them."""
+
+    async def close(self) -> frozenset[bytes]:
+        """End the session in order; the uids whose removal the server confirmed."""
+
+    async def abort(self) -> None:
+        """Hang up at once; nothing that `retire` asked for counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunCounts:
+    """What one run did, in messages and octets."""
+
+    fetched: int = 0
+    octets: int = 0
+    adopted: int = 0
+    delivered: int = 0
+    deferred: int = 0
+    failed: int = 0
+    retired: int = 0
+    quarantined: int = 0
+    on_server: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who logs in, and with what; `secret` never shows itself."""
+
+    username: str
+    secret: str = field(repr=False)
