@@ -152,9 +152,7 @@ class RemoteProtocolError(ProtocolError):
     remedy = Remedy.WAIT
     advice = "Check that host and port name a server of this protocol and that tls is right."
 
-    def __init__(
-        self, complaint: str, evidence: bytes = b"", *, advice: str | None = None
-    ) -> None:
+    def __init__(self, complaint: str, evidence: bytes = b"", *, advice: str | None = None) -> None:
         shown = f"{complaint}: {evidence[:80]!r}" if evidence else complaint
         super().__init__(shown, advice=advice)
         self.evidence = evidence

@@ -7,13 +7,17 @@ without a single line end is a message too.
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.utils import parsedate_to_datetime
 
 HEADER_LIMIT = 256 * 1024  # longer headers are summarised from their beginning
 
+_EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
+_LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _HEADER_END = re.compile(rb"\r?\n\r?\n|\A\r?\n")
 _FIELD = re.compile(
     rb"^(message-id|date|from|to|subject):[ \t]*(.*(?:\r?\n[ \t].*)*)",
@@ -101,17 +105,16 @@ def sent_at(summary: Summary, otherwise: datetime) -> datetime:
         date = date.astimezone(UTC)
     except OverflowError:
         return otherwise
-    return date if datetime(1970, 1, 2, tzinfo=UTC) < date < datetime(2100, 1, 1, tzinfo=UTC) else otherwise
+    return date if _EARLIEST < date < _LATEST else otherwise
 
 
 def _decoded(raw: bytes) -> str:
     """One field for people: unfolded, RFC 2047 decoded, no control characters."""
     text = _unicode(b" ".join(raw.split()))
     if "=?" in text:
-        try:
-            text = str(make_header(decode_header(text)))
-        except (LookupError, ValueError):
-            pass  # an unknown charset or broken encoding is shown as it is
+        # An unknown charset or a broken encoding is shown as it is.
+        with suppress(LookupError, ValueError, HeaderParseError):
+            text = str(make_header(decode_header(text))) or text
     return "".join(c if c.isprintable() else " " for c in text).strip()
 
 

@@ -1,0 +1,45 @@
+# Everything a person or CI runs. `make demo` and `make test` need nothing but Python 3.11 and make.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+SERVERS := dovecot-core dovecot-pop3d dovecot-imapd dovecot-lmtpd zstd openssl
+
+.PHONY: demo test check bench lock clean
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m fetchd.demo
+
+test: $(VENV)/.installed servers
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed servers
+	$(BIN)/python -m benchmarks.run
+
+# The real servers of the suite, where this machine lets us install them.
+.PHONY: servers
+servers:
+	@if ! command -v /usr/sbin/dovecot >/dev/null || ! command -v zstd >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(SERVERS) >/dev/null; \
+	  else echo "For the tests against real servers: sudo apt-get install $(SERVERS)"; fi; fi
+
+lock:
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --generate-hashes --extra dev --no-emit-index-url --no-emit-find-links \
+	  --no-emit-trusted-host --no-header --no-annotate --strip-extras --allow-unsafe \
+	  --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) demo-data benchmarks/work

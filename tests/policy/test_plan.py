@@ -1,0 +1,135 @@
+"""The fetch plan as a table: what the server lists, what we know, what follows."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fetchd.policy.plan import (
+    Candidate,
+    Inventory,
+    Known,
+    Listing,
+    RemoteMessage,
+    RemoteState,
+    adopt,
+    batches,
+    plan_fetch,
+)
+
+NOW = datetime(2030, 1, 31, tzinfo=UTC)
+STATES = {
+    "": RemoteState.STORED,
+    "q": RemoteState.QUARANTINED,
+    "-": RemoteState.RETIRING,
+    "x": RemoteState.RETIRED,
+    "o": RemoteState.GONE,
+}
+
+
+def listing(uids: str, *, complete: bool = True) -> Listing:
+    """Sizes tell the messages apart: 'a' has 97 octets."""
+    messages = tuple(
+        RemoteMessage(u.encode(), ord(u), number) for number, u in enumerate(uids, start=1)
+    )
+    return Listing("INBOX", messages, uids.encode(), complete)
+
+
+def inventory(text: str) -> Inventory:
+    """'a b- cq5 d!': stored; retiring; quarantined for 5 more days; damaged."""
+    known = {}
+    for word in text.split():
+        days = "".join(c for c in word[1:] if c.isdigit())
+        mark = "".join(c for c in word[1:] if c in "q-xo")
+        known[word[0].encode()] = Known(
+            STATES[mark],
+            ord(word[0]),
+            NOW,
+            damaged="!" in word,
+            retry_at=NOW + timedelta(days=int(days)) if days else None,
+        )
+    return Inventory(known)
+
+
+def uids(messages) -> str:
+    return "".join(sorted(m.uid.decode() for m in messages))
+
+
+@pytest.mark.parametrize(
+    ("on_server", "known", "fetch", "verify", "waiting", "gone", "retired"),
+    [
+        # server known        fetch  verify waiting gone retired
+        ("", "", "", "", "", "", ""),  # nothing at all
+        ("abc", "", "abc", "", "", "", ""),  # first sync
+        ("abc", "a b", "c", "", "", "", ""),  # one new
+        ("bc", "a b", "c", "", "", "a", ""),  # one new, one gone
+        ("b", "a- b", "", "", "", "", "a"),  # our own deletion came true
+        ("ab", "a- b", "", "", "", "", ""),  # it did not: QUIT was lost
+        ("ab", "aq1 b", "", "", "a", "", ""),  # quarantined, not due
+        ("ab", "aq b", "a", "", "", "", ""),  # quarantined, due
+        ("ab", "a! b", "a", "", "", "", ""),  # damaged in the archive: repaired
+        ("ab", "ax b", "", "a", "", "", ""),  # a retired uid is back
+        ("ab", "ao b", "", "a", "", "", ""),  # a vanished uid is back
+        ("bc", "a b ", "c", "", "", "a", ""),  # sizes differ: no renumbering suspected
+        ("", "a-", "", "", "", "", "a"),  # we emptied it ourselves
+        ("", "a b-", "", "", "", "", "b"),  # somebody else did: wait before believing
+    ],
+)
+def test_plan_fetch(on_server, known, fetch, verify, waiting, gone, retired):
+    plan = plan_fetch(listing(on_server), inventory(known), NOW)
+    assert uids(plan.fetch) == fetch
+    assert uids(plan.verify) == verify
+    assert uids(plan.quarantined) == waiting
+    assert plan.gone == {u.encode() for u in gone}
+    assert plan.retired == {u.encode() for u in retired}
+
+
+def test_when_no_uid_is_left_a_new_epoch_is_looked_at_by_header():
+    plan = plan_fetch(listing("xy"), inventory("a b"), NOW)
+    assert plan.restarted
+    assert uids(plan.verify) == "xy"
+    assert not plan.fetch
+
+
+def test_an_incomplete_listing_proves_no_absence():
+    plan = plan_fetch(listing("b", complete=False), inventory("a b c-"), NOW)
+    assert plan.gone == plan.retired == frozenset()
+
+
+def test_a_mailbox_emptied_behind_our_back_is_reported():
+    plan = plan_fetch(listing(""), inventory("a b"), NOW)
+    assert plan.emptied
+    assert not plan.gone
+
+
+def strange(*pairs):
+    return {RemoteMessage(uid, size): digest for uid, size, digest in pairs}
+
+
+def test_adoption_needs_header_digest_and_size():
+    stored = {b"H": (Candidate(b"D", frozenset({10, 11})),)}
+    headers = strange((b"1", 10, b"H"), (b"2", 12, b"H"), (b"3", 10, b"G"))
+    assert adopt(headers, stored) == {RemoteMessage(b"1", 10): b"D"}
+
+
+def test_more_lookalikes_than_stored_are_fetched():
+    stored = {b"H": (Candidate(b"D", frozenset({10})),)}
+    assert adopt(strange((b"1", 10, b"H"), (b"2", 10, b"H")), stored) == {}
+
+
+def test_as_many_lookalikes_as_stored_are_adopted_one_for_one():
+    stored = {b"H": (Candidate(b"D", frozenset({10})), Candidate(b"E", frozenset({10})))}
+    assert set(adopt(strange((b"1", 10, b"H"), (b"2", 10, b"H")), stored).values()) == {b"D", b"E"}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count", "octets", "cut"),
+    [
+        ([], 2, 10, []),
+        ([1, 1, 1], 2, 10, [2, 1]),  # by count
+        ([6, 6, 1], 9, 10, [1, 2]),  # by octets
+        ([99, 1], 9, 10, [1, 1]),  # one that alone is too large still goes
+    ],
+)
+def test_batches(sizes, count, octets, cut):
+    messages = [RemoteMessage(str(i).encode(), s) for i, s in enumerate(sizes)]
+    assert [len(b) for b in batches(messages, count, octets)] == cut
