@@ -1,0 +1,1 @@
+"""What fetchd remembers: an index over the archive, and the state of every account."""
