@@ -1,0 +1,72 @@
+"""Decide when what failed is tried again. Pure: facts and a drawn number in, a moment out.
+
+Deliveries back off from a minute to six hours; messages that a server lists but
+does not hand over (quarantine) from a quarter of an hour to a day. Only a
+permanent refusal ends the attempts: a Maildir whose disk is full takes the mail
+once there is room, however late, so its schedule has no end. A destination
+that must give up names `give_up_after` (RFC 5321 §4.5.4.1: four to five days).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from fetchd.errors import FetchdError, Remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The delay doubles from `first` to `longest`; `give_up_after` None: never."""
+
+    first: timedelta
+    longest: timedelta
+    give_up_after: timedelta | None = None
+
+
+MAILDIR = Schedule(timedelta(minutes=1), timedelta(hours=6))
+RELAY = Schedule(timedelta(minutes=1), timedelta(hours=6), give_up_after=timedelta(days=5))
+QUARANTINE = Schedule(timedelta(minutes=15), timedelta(days=1))
+
+SPREAD = 0.2  # jitter adds up to this share, so that a thousand failures do not return as one
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Try again, not before `at`."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Park it as failed: visible, and retried only by hand."""
+
+    reason: str
+
+
+def after_failure(
+    error: FetchdError,
+    attempts: int,
+    queued_at: datetime,
+    now: datetime,
+    jitter: float,
+    schedule: Schedule = MAILDIR,
+) -> Again | GiveUp:
+    """What follows the `attempts`-th failed attempt.
+
+    `jitter` is a number in [0, 1) drawn by the caller, so this stays a table.
+    """
+    if error.remedy is Remedy.NONE:
+        return GiveUp(str(error))
+    at = retry_at(attempts, now, jitter, schedule)
+    if schedule.give_up_after is not None and at > queued_at + schedule.give_up_after:
+        return GiveUp(f"no success in {schedule.give_up_after.days} days: {error}")
+    return Again(at)
+
+
+def retry_at(
+    attempts: int, now: datetime, jitter: float, schedule: Schedule = QUARANTINE
+) -> datetime:
+    """When to try again after `attempts` (1 or more) failures."""
+    # Bounded, because a year of doublings would overflow timedelta.
+    delay = min(schedule.first * (1 << min(max(attempts, 1) - 1, 20)), schedule.longest)
+    return now + delay * (1 + SPREAD * jitter)
