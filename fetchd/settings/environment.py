@@ -1,0 +1,174 @@
+"""Settings from the environment: FETCHD_ACCOUNTS__WORK__PASSWORD and its kin.
+
+`__` separates the parts of a key. Account and destination names are matched
+without regard to case, any character but a letter or digit written `_`; a name
+the file does not know makes a new account. Lists and tables are written as JSON
+or as TOML. A variable that looks like a setting and is none is an error.
+"""
+
+import json
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel
+
+from fetchd.policy.retention import Window
+from fetchd.settings.model import SECRETS, Settings, WindowTable
+
+PREFIX = "FETCHD_"
+NO_SETTING = {"FETCHD_CONFIG"}
+Path = tuple[str, ...]
+Merged = dict[str, Any]
+
+
+def override(data: Merged, environ: Mapping[str, str]) -> tuple[dict[Path, str], list[str]]:
+    """Write what `environ` sets into `data`; which variable set which key, and problems."""
+    origins: dict[Path, str] = {}
+    problems: list[str] = []
+    exempt = NO_SETTING | _names_of_secrets(data)
+    # Shorter names first: a variable for a whole table, then those for its keys.
+    for variable in sorted(environ, key=lambda name: (name.count("__"), name)):
+        if not variable.startswith(PREFIX) or variable in exempt:
+            continue
+        path, annotation = _resolve(variable.removeprefix(PREFIX), data)
+        if path:
+            _displace(data, path, origins)
+            _put(data, path, _value(environ[variable], annotation))
+            origins[path] = variable
+        elif problem := _unknown(variable, data):
+            problems.append(problem)
+    return origins, problems
+
+
+def _displace(data: Merged, path: Path, origins: Mapping[Path, str]) -> None:
+    """A secret's source given by the environment takes the place of the file's."""
+    if len(path) != 3 or path[0] != "accounts" or path[2] not in SECRETS:
+        return
+    account = data.get("accounts", {}).get(path[1])
+    if isinstance(account, dict):
+        for key in SECRETS:
+            if (*path[:2], key) not in origins:
+                account.pop(key, None)
+
+
+def _names_of_secrets(data: Merged) -> set[str]:
+    """Variables that hold a password by the user's own choice (password_env)."""
+    accounts = data.get("accounts")
+    tables = accounts.values() if isinstance(accounts, dict) else ()
+    return {str(t["password_env"]) for t in tables if isinstance(t, dict) and "password_env" in t}
+
+
+def _resolve(name: str, data: object) -> tuple[Path, Any]:
+    """The key a variable names and its type; an empty path when there is none."""
+    path: list[str] = []
+    annotation: Any = Settings
+    rest = name.lower()
+    while rest:
+        model, values = table_of(annotation)
+        if model is None and values is None:
+            return (), None
+        known = model.model_fields if model else (data if isinstance(data, dict) else {})
+        part, rest = _split(rest, known, invent=model is None)
+        if not part:
+            return (), None
+        path.append(part)
+        annotation = model.model_fields[part].annotation if model else values
+        data = data.get(part) if isinstance(data, dict) else None
+    return tuple(path), annotation
+
+
+def _split(rest: str, known: Collection[str], *, invent: bool) -> tuple[str, str]:
+    """The part that `rest` begins with, and what follows it."""
+    for part in sorted(known, key=len, reverse=True):
+        plain = _plain(part)
+        if rest == plain:
+            return part, ""
+        if rest.startswith(plain + "__"):
+            return part, rest[len(plain) + 2 :]
+    head, _, tail = rest.partition("__")
+    return (head, tail) if invent else ("", "")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "_", name.lower())
+
+
+def table_of(annotation: Any) -> tuple[type[BaseModel] | None, Any]:
+    """(model, None) for a table with known keys, (None, type) for a table of named things."""
+    if typing.get_origin(annotation) is dict:
+        return None, typing.get_args(annotation)[1]
+    for choice in (annotation, *_choices(annotation)):
+        if choice is Window:
+            return WindowTable, None
+        if isinstance(choice, type) and issubclass(choice, BaseModel):
+            return choice, None
+    return None, None
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return tuple(c for part in typing.get_args(annotation) for c in (part, *_choices(part)))
+    return ()
+
+
+def _value(text: str, annotation: Any) -> object:
+    """`text` as JSON or TOML where a list or table is wanted, else as it is."""
+    wants_list = any(typing.get_origin(c) is tuple for c in (annotation, *_choices(annotation)))
+    if not wants_list and table_of(annotation) == (None, None):
+        return text
+    if text.lstrip()[:1] not in ("[", "{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            return text  # whose type is then complained of
+
+
+def _put(data: Merged, path: Path, value: object) -> None:
+    """Set the value, making tables on the way."""
+    for part in path[:-1]:
+        below = data.get(part)
+        # A word (leave_on_server = "none") gives way to the table a variable asks for.
+        if not isinstance(below, dict):
+            below = data[part] = {}
+        data = below
+    data[path[-1]] = value
+
+
+def _unknown(variable: str, data: Merged) -> str | None:
+    """A complaint, unless the variable does not look like a setting at all."""
+    known = _all_names(data)
+    near = get_close_matches(variable, known, 1, 0.75)
+    if not near and "__" not in variable:
+        return None
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"{variable}: no such setting{hint}"
+
+
+def _all_names(data: Merged) -> list[str]:
+    """Every variable that would be understood, given the names in the file."""
+
+    def below(prefix: str, annotation: Any, values: object) -> list[str]:
+        model, named = table_of(annotation)
+        held = values if isinstance(values, dict) else {}
+        if model is None and named is None:
+            return [prefix]
+        if model is None:
+            pairs = [(name, named) for name in held]
+        else:
+            pairs = [(name, f.annotation) for name, f in model.model_fields.items()]
+        return [
+            variable
+            for name, kind in pairs
+            for variable in below(f"{prefix}__{_plain(name).upper()}", kind, held.get(name))
+        ]
+
+    return [name.replace("FETCHD__", PREFIX) for name in below("FETCHD", Settings, data)]

@@ -1,0 +1,110 @@
+"""One readable line for each thing that is wrong: where, what was found, what is allowed.
+
+No value of a key that holds or leads to a secret is ever shown, and no table.
+"""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from fetchd.settings.environment import table_of
+from fetchd.settings.model import Settings
+
+Path = tuple[str, ...]
+
+
+def place(path: Path, file: str, lines: Mapping[Path, int], origins: Mapping[Path, str]) -> str:
+    """`VARIABLE: key` or `file:line: key`, as near as can be told."""
+    key = ".".join(path)
+    for length in range(len(path), 0, -1):
+        if variable := origins.get(path[:length]):
+            return f"{variable}: {key}"
+        if line := lines.get(path[:length]):
+            return f"{file}:{line}: {key}"
+    return f"{file}: {key}"
+
+
+def describe(error: ErrorDetails) -> tuple[Path, str]:
+    """Path and sentence for one of pydantic's complaints."""
+    path = _own_path(tuple(str(part) for part in error["loc"]))
+    match error["type"]:
+        case "extra_forbidden":
+            return path, _unknown_key(path)
+        case "missing":
+            return path, "missing, and needed"
+        case "literal_error":
+            return path, _not_a_choice(path, error["input"], error["ctx"]["expected"])
+        case "value_error":
+            allowed = str(error["ctx"]["error"])
+        case "string_pattern_mismatch":
+            allowed = "text without control characters (a credential's name: without /)"
+        case "bool_parsing" | "bool_type":
+            allowed = "true or false"
+        case _:
+            allowed = error["msg"].removeprefix("Input should be ")
+    return path, f"{_shown(path, error['input'])}, allowed: {allowed}"
+
+
+def _own_path(loc: Path) -> Path:
+    """Without the steps that pydantic adds for its own use (union branches, list places)."""
+    path: list[str] = []
+    annotation: Any = Settings
+    for part in loc:
+        model, values = table_of(annotation)
+        if model is None and values is None:
+            break
+        path.append(part)
+        field = model.model_fields.get(part) if model else None
+        annotation = field.annotation if field else values
+    return tuple(path)
+
+
+def _unknown_key(path: Path) -> str:
+    known = list(_model_at(path[:-1]).model_fields)
+    near = get_close_matches(path[-1], known, 1, 0.5)
+    return (
+        f'unknown key (did you mean "{near[0]}"?)'
+        if near
+        else (f"unknown key, allowed: {', '.join(known)}")
+    )
+
+
+def _model_at(path: Path) -> type[BaseModel]:
+    annotation: Any = Settings
+    for part in path:
+        model, values = table_of(annotation)
+        annotation = model.model_fields[part].annotation if model else values
+    model, _ = table_of(annotation)
+    return model or Settings
+
+
+def _not_a_choice(path: Path, found: object, expected: str) -> str:
+    choices = re.findall(r"'([^']*)'", expected)
+    near = get_close_matches(found, choices, 1, 0.5) if isinstance(found, str) else []
+    hint = f' (did you mean "{near[0]}"?)' if near else ""
+    allowed = ", ".join(f'"{choice}"' for choice in choices)
+    return f"{_shown(path, found)}, allowed: {allowed}{hint}"
+
+
+def _shown(path: Path, found: object) -> str:
+    # A whole account given in one variable may hold its password.
+    if len(path) <= 2 and path[0] == "accounts":
+        return "found something that is no table"
+    if any(part.startswith("password") for part in path[2:]):
+        return "found something else (not shown)"
+    match found:
+        case bool():
+            return f"found {str(found).lower()}"
+        case str():
+            return f'found "{found[:80]}"'
+        case int() | float():
+            return f"found {found}"
+        case list() | tuple():
+            return "found a list"
+        case dict():
+            return "found a table"
+    return f"found a {type(found).__name__}"

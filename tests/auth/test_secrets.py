@@ -1,0 +1,85 @@
+"""Every source of a password, and what its failure says."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fetchd.auth.secrets import read_secret
+from fetchd.errors import SecretUnavailable
+from fetchd.settings import Account
+
+
+def secret(environ: dict[str, str] | None = None, patience: float = 60, **source: Any) -> str:
+    account = Account(protocol="pop3", host="h", username="u", **source)
+    return asyncio.run(read_secret(account, environ or dict(os.environ), patience=patience))
+
+
+def file(folder: Path, text: str, mode: int = 0o600) -> Path:
+    path = folder / "secret"
+    path.write_bytes(text.encode())
+    path.chmod(mode)
+    return path
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_each_source_gives_the_password_without_its_final_newline(tmp_path: Path) -> None:
+    path = file(tmp_path, "pä ss\r\n")
+    assert secret(password="pä ss") == "pä ss"
+    assert secret(password_file=path) == "pä ss"
+    assert secret(password_command=python("print('p; $x')")) == "p; $x"
+    assert secret({"X": "pw"}, password_env="X") == "pw"
+    assert secret({"CREDENTIALS_DIRECTORY": str(tmp_path)}, password_credential="secret") == "pä ss"
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({"password_command": python("print('hush'); raise SystemExit(3)")}, "ended with 3"),
+        ({"password_command": ["/nonexistent/x", "hush"]}, "cannot be started"),
+        ({"password_command": python("print('hush\\nhush')")}, "more than one line"),
+        ({"password_command": python("")}, "gave nothing"),
+        ({"password_env": "NOT_SET_HERE"}, "not in the environment"),
+        ({"password_file": "/nonexistent/hush"}, "cannot be read"),
+        ({"password_credential": "c"}, "CREDENTIALS_DIRECTORY"),
+    ],
+)
+def test_a_failure_says_what_to_do(source: dict[str, Any], told: str) -> None:
+    environ = {k: v for k, v in os.environ.items() if k != "CREDENTIALS_DIRECTORY"}
+    with pytest.raises(SecretUnavailable, match=told) as caught:
+        secret(environ, **source)
+    assert caught.value.advice
+    if "password_command" in source:
+        assert "hush" not in str(caught.value) + caught.value.advice
+
+
+def test_a_file_readable_by_others_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SecretUnavailable, match="readable by others"):
+        secret(password_file=file(tmp_path, "x", 0o644))
+
+
+def test_a_command_that_hangs_is_ended() -> None:
+    with pytest.raises(SecretUnavailable, match="took over"):
+        secret(patience=0.05, password_command=python("import time; time.sleep(60)"))
+
+
+def test_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    with pytest.raises(SecretUnavailable) as caught:
+        secret(password_keyring="s")
+    assert "fetchd[keyring]" in caught.value.advice
+    held = {("s", "u"): "pw"}
+    errors = SimpleNamespace(KeyringError=KeyError)
+    ring = SimpleNamespace(get_password=lambda s, u: held.get((s, u)), errors=errors)
+    monkeypatch.setitem(sys.modules, "keyring", ring)
+    monkeypatch.setitem(sys.modules, "keyring.errors", errors)
+    assert secret(password_keyring="s") == "pw"
+    with pytest.raises(SecretUnavailable, match="holds nothing"):
+        secret(password_keyring="t")
