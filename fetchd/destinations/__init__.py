@@ -1,0 +1,17 @@
+"""Where mail goes: one module per kind, each a `contracts.DeliverySession`.
+
+To add a kind: a module with its session, its settings class, one case below,
+and an entry in `tests/contracts/test_destination.py`.
+"""
+
+from fetchd.contracts import DeliverySession
+from fetchd.settings.model import Destination
+
+
+def open_destination(name: str, settings: Destination) -> DeliverySession:
+    """The destination of [destinations.NAME]; nothing is touched before the first `put`."""
+    from fetchd.destinations.maildir import MaildirSession
+
+    match settings.kind:
+        case "maildir":
+            return MaildirSession(settings.path, settings.newline)

@@ -1,0 +1,266 @@
+"""Octets over TCP and TLS with a deadline on every wait.
+
+`open_stream` connects, `start_tls` encrypts, `read` gives what has arrived,
+`write` never waits. This is the only place where OSError, ssl.SSLError and
+TimeoutError of the network become ConnectionFailed or TlsFailed.
+
+To explain one more certificate fault, add a row to _CERTIFICATE_FAULTS.
+"""
+
+import asyncio
+import errno
+import hashlib
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from fetchd.errors import ConnectionFailed, RemoteProtocolError, TlsFailed
+
+READ_AHEAD = 1 << 20  # octets kept for a slow reader before the peer is throttled
+CLOSE_PATIENCE = 1.0  # seconds for the TLS farewell; nobody needs it
+NEXT_ADDRESS_DELAY = 0.25  # RFC 8305 §5
+
+
+class TlsMode(StrEnum):
+    """When the line becomes encrypted."""
+
+    IMPLICIT = "implicit"
+    STARTTLS = "starttls"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """`fingerprint`: SHA-256 of the certificate in hex; replaces trust in authorities."""
+
+    mode: TlsMode = TlsMode.IMPLICIT
+    ca_file: Path | None = None
+    fingerprint: str | None = None
+    client_certificate: Path | None = None  # PEM, key included
+    min_tls: str = "1.2"
+
+
+# OpenSSL's verify codes (x509_vfy.h) -> what to say, what to do
+_CERTIFICATE_FAULTS = {
+    9: ("is not valid yet", "Check the clock of this machine."),
+    10: ("has expired", "Ask the provider to renew it; until then 'fingerprint' can pin it."),
+    18: ("is self-signed", "Name its authority in ca_file, or pin it with 'fingerprint'."),
+    19: ("comes from an authority unknown here", "Name that authority in ca_file."),
+    20: ("comes from an authority unknown here", "Name that authority in ca_file."),
+    62: ("is for another host name", "Set host to the name in the certificate."),
+    64: ("is not for this IP address", "Set host to the name in the certificate."),
+}
+_NETWORK_FAULTS = {
+    errno.ECONNREFUSED: ("refused the connection", "Check host and port: nobody listens there."),
+    errno.ENETUNREACH: ("is unreachable: no route", "Check this machine's network."),
+    errno.EHOSTUNREACH: ("is unreachable: no route", "Check this machine's network."),
+    errno.ETIMEDOUT: ("did not answer", "Check host, port and firewalls."),
+    errno.ECONNRESET: ("cut the connection", None),
+    errno.EPIPE: ("cut the connection", None),
+}
+
+
+class Stream(asyncio.Protocol):
+    """One connection; made by `open_stream`."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        self.tls = ""  # version and cipher, once encrypted
+        self._where = f"{host}:{port}"
+        self._transport: asyncio.Transport | None = None
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._paused = False
+        self._ended = False
+        self._fault: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._lost = asyncio.Event()
+
+    # -- asyncio calls these ---------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        plug = transport.get_extra_info("socket")
+        if plug is not None and plug.family in (socket.AF_INET, socket.AF_INET6):
+            plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def data_received(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._size += len(data)
+        if self._size >= READ_AHEAD and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        self._ended = True
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended = True
+        self._fault = self._fault or exc
+        self._lost.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # -- We call these -----------------------------------------------------------
+
+    async def read(self, timeout: float, purpose: str = "an answer") -> bytes:  # noqa: ASYNC109
+        """All that has arrived, at least one octet; b"" when the peer has hung up."""
+        with _network_faults(self._where, f"{purpose} within {timeout:g} s"):
+            if not self._chunks and not self._ended:
+                self._waiter = asyncio.get_running_loop().create_future()
+                try:
+                    async with asyncio.timeout(timeout):
+                        await self._waiter
+                finally:
+                    self._waiter = None
+            if not self._chunks and self._fault is not None:
+                raise self._fault
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._size = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Queue octets; a broken line shows itself at the next read."""
+        if self._transport is not None and not self._ended:
+            self._transport.write(data)
+
+    async def start_tls(self, settings: TlsSettings, timeout: float) -> None:  # noqa: ASYNC109
+        """Encrypt the line and verify the peer."""
+        assert self._transport is not None
+        if self._chunks:
+            raise RemoteProtocolError("plaintext before the TLS handshake", b"".join(self._chunks))
+        context = tls_context(settings)
+        with _network_faults(self._where, f"the TLS handshake within {timeout:g} s"):
+            async with asyncio.timeout(timeout):
+                encrypted = await asyncio.get_running_loop().start_tls(
+                    self._transport,
+                    self,
+                    context,
+                    server_hostname=self.host,
+                    ssl_handshake_timeout=timeout,
+                )
+        if encrypted is None:
+            raise TlsFailed(f"{self._where} hung up during the TLS handshake")
+        self._transport = encrypted
+        secured = encrypted.get_extra_info("ssl_object")
+        self._check_pin(settings, secured.getpeercert(binary_form=True) or b"")
+        self.tls = f"{secured.version()} {secured.cipher()[0]}"
+
+    def _check_pin(self, settings: TlsSettings, certificate: bytes) -> None:
+        if settings.fingerprint is None:
+            return
+        found = hashlib.sha256(certificate).hexdigest()
+        if found != settings.fingerprint.replace(":", "").strip().lower():
+            self.abort()
+            raise TlsFailed(
+                f"the certificate of {self._where} has the fingerprint {found}, not the pinned one",
+                advice="If the server has a new certificate, verify it and change 'fingerprint'.",
+            )
+
+    async def close(self) -> None:
+        """Hang up in good order."""
+        if self._transport is None:
+            return
+        self._transport.close()
+        try:
+            async with asyncio.timeout(CLOSE_PATIENCE):
+                await self._lost.wait()
+        except TimeoutError:
+            self._transport.abort()
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+async def open_stream(
+    host: str,
+    port: int,
+    tls: TlsSettings,
+    timeout: float,  # noqa: ASYNC109
+) -> Stream:
+    """Connect, and encrypt at once where the settings say so."""
+    stream = Stream(host, port)
+    with _network_faults(stream._where, f"a connection within {timeout:g} s"):  # noqa: SLF001
+        async with asyncio.timeout(timeout):
+            await asyncio.get_running_loop().create_connection(
+                lambda: stream, host, port, happy_eyeballs_delay=NEXT_ADDRESS_DELAY
+            )
+    if tls.mode is TlsMode.IMPLICIT:
+        try:
+            await stream.start_tls(tls, timeout)
+        except BaseException:
+            stream.abort()
+            raise
+    return stream
+
+
+def tls_context(settings: TlsSettings) -> ssl.SSLContext:
+    """Verification on, unless one certificate is pinned."""
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+        if settings.client_certificate is not None:
+            context.load_cert_chain(settings.client_certificate)
+    except (OSError, ssl.SSLError) as error:
+        files = [str(f) for f in (settings.ca_file, settings.client_certificate) if f is not None]
+        raise TlsFailed(
+            f"cannot load {' or '.join(files)}: {error}", advice="Name a readable PEM file."
+        ) from error
+    context.minimum_version = (
+        ssl.TLSVersion.TLSv1_3 if settings.min_tls == "1.3" else ssl.TLSVersion.TLSv1_2
+    )
+    if settings.fingerprint is not None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@contextmanager
+def _network_faults(where: str, awaited: str) -> Iterator[None]:
+    """Translate what the network does to us into sentences."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise ConnectionFailed(f"{where} did not give {awaited}") from error
+    except ssl.SSLCertVerificationError as error:
+        what, advice = _CERTIFICATE_FAULTS.get(error.verify_code, (error.verify_message, None))
+        raise TlsFailed(f"the certificate of {where} {what}", advice=advice) from error
+    except ssl.SSLError as error:
+        raise TlsFailed(_tls_sentence(where, error)) from error
+    except socket.gaierror as error:
+        host = where.rsplit(":", 1)[0]
+        raise ConnectionFailed(
+            f"the host name {host} was not found", advice="Check host, and this machine's DNS."
+        ) from error
+    except OSError as error:
+        sentence, advice = _NETWORK_FAULTS.get(_number(error), (f"failed: {error}", None))
+        raise ConnectionFailed(f"{where} {sentence}", advice=advice) from error
+
+
+def _tls_sentence(where: str, error: ssl.SSLError) -> str:
+    if error.reason in ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG"):
+        return f'{where} does not speak TLS on this port; is it a port for tls = "starttls"?'
+    return f"TLS with {where} failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
+
+
+def _number(error: OSError) -> int:
+    """errno; asyncio joins the failures of several addresses into one without it."""
+    if error.errno is None and (found := re.search(r"\[Errno (\d+)\]", str(error))):
+        return int(found[1])
+    return error.errno or 0
