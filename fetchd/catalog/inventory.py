@@ -1,0 +1,206 @@
+"""What is known of mailboxes and messages: the facts that decisions are made from.
+
+Questions about many messages are asked in bulk and answered with plain values;
+a mailbox of 100,000 messages is one query.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from fetchd.catalog.database import Catalog, micros, micros_or_none, moment, moment_or_none
+from fetchd.catalog.recording import mailbox_id
+from fetchd.contracts import Location
+from fetchd.policy.plan import Candidate, Inventory, Known, RemoteMessage, RemoteState
+
+READABLE = "segment_id IS NOT NULL AND damaged = 0 AND expired = 0"
+SETTLED = "state IN ('delivered', 'dropped')"
+
+_INVENTORY = """
+SELECT r.uid, r.state, r.size, r.first_seen, r.digest, m.header_digest, r.rules, m.damaged,
+    r.retry_at, r.reason
+FROM remote_message r LEFT JOIN message m ON m.digest = r.digest
+WHERE r.mailbox_id = (SELECT id FROM mailbox WHERE account = ? AND name = ?)"""
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxState:
+    """What the last run left behind about a mailbox; all empty before the first."""
+
+    listing_digest: bytes | None = None
+    rules: str = ""
+    next_due: datetime | None = None
+    on_server: int = 0
+    on_server_octets: int = 0
+    last_run_at: datetime | None = None
+
+
+def inventory(catalog: Catalog, account: str, mailbox: str) -> Inventory:
+    """All that is remembered of a mailbox."""
+    open_rows = catalog.rows(
+        "SELECT uid, digest FROM delivery WHERE account = ? AND mailbox = ?"
+        " AND state IN ('pending', 'deferred', 'failed')",
+        (account, mailbox),
+    )
+    unsettled = set(open_rows)
+    states = {str(state): state for state in RemoteState}
+    instants: dict[int, datetime] = {}  # a batch shares one
+    known: dict[bytes, Known] = {}
+    for uid, state, size, seen, digest, header, rules, damaged, retry, reason in catalog.rows(
+        _INVENTORY, (account, mailbox)
+    ):
+        first = instants.get(seen)
+        if first is None:
+            first = instants[seen] = moment(seen)
+        settled = (uid, digest) not in unsettled
+        again = None if retry is None else moment(retry)
+        known[uid] = Known(
+            states[state], size, first, digest, header, rules, settled, damaged == 1, again, reason
+        )
+    return Inventory(known)
+
+
+def candidates(catalog: Catalog, account: str) -> dict[bytes, tuple[Candidate, ...]]:
+    """Readable messages of an account by header digest, for `policy.plan.adopt`."""
+    rows = catalog.rows(
+        f"SELECT DISTINCT m.header_digest, m.digest, m.size, r.size FROM mailbox b"  # noqa: S608
+        f" JOIN remote_message r ON r.mailbox_id = b.id JOIN message m ON m.digest = r.digest"
+        f" WHERE b.account = ? AND m.{READABLE.replace('AND ', 'AND m.')}",
+        (account,),
+    )
+    sizes: dict[bytes, dict[bytes, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for header, digest, octets, listed in rows:
+        sizes[header][digest] |= {octets, listed}
+    return {
+        header: tuple(Candidate(digest, frozenset(found)) for digest, found in by_digest.items())
+        for header, by_digest in sizes.items()
+    }
+
+
+def mailbox_state(catalog: Catalog, account: str, mailbox: str) -> MailboxState:
+    rows = catalog.rows(
+        "SELECT listing_digest, rules, next_due, on_server, on_server_octets, last_run_at"
+        " FROM mailbox WHERE account = ? AND name = ?",
+        (account, mailbox),
+    )
+    if not rows:
+        return MailboxState()
+    listing, rules, due, count, octets, run = rows[0]
+    return MailboxState(listing, rules, moment_or_none(due), count, octets, moment_or_none(run))
+
+
+def save_mailbox_state(catalog: Catalog, account: str, mailbox: str, state: MailboxState) -> None:
+    with catalog.transaction() as db:
+        db.execute(
+            "UPDATE mailbox SET listing_digest = ?, rules = ?, next_due = ?, on_server = ?,"
+            " on_server_octets = ?, last_run_at = ? WHERE id = ?",
+            (
+                state.listing_digest,
+                state.rules,
+                micros_or_none(state.next_due),
+                state.on_server,
+                state.on_server_octets,
+                micros_or_none(state.last_run_at),
+                mailbox_id(db, account, mailbox),
+            ),
+        )
+
+
+def mark_gone(catalog: Catalog, account: str, mailbox: str, uids: Iterable[bytes]) -> None:
+    """They vanished from the server, and not by our doing."""
+    _mark(catalog, account, mailbox, uids, RemoteState.GONE, None)
+
+
+def mark_retiring(catalog: Catalog, account: str, mailbox: str, uids: Iterable[bytes]) -> None:
+    """We are about to ask the server to drop them; the answer may never reach us."""
+    _mark(catalog, account, mailbox, uids, RemoteState.RETIRING, None)
+
+
+def mark_stored(catalog: Catalog, account: str, mailbox: str, uids: Iterable[bytes]) -> None:
+    """Asked for, but seen on the server again: the removal did not happen."""
+    _mark(catalog, account, mailbox, uids, RemoteState.STORED, None)
+
+
+def mark_retired(
+    catalog: Catalog, account: str, mailbox: str, uids: Iterable[bytes], now: datetime
+) -> None:
+    """The server confirmed that it dropped them."""
+    _mark(catalog, account, mailbox, uids, RemoteState.RETIRED, now)
+
+
+def _mark(
+    catalog: Catalog,
+    account: str,
+    mailbox: str,
+    uids: Iterable[bytes],
+    state: RemoteState,
+    now: datetime | None,
+) -> None:
+    with catalog.transaction() as db:
+        box = mailbox_id(db, account, mailbox)
+        at = micros_or_none(now)
+        db.executemany(
+            "UPDATE remote_message SET state = ?, retired_at = ? WHERE mailbox_id = ? AND uid = ?",
+            [(str(state), at, box, uid) for uid in uids],
+        )
+
+
+def quarantine(
+    catalog: Catalog,
+    account: str,
+    mailbox: str,
+    message: RemoteMessage,
+    reason: str,
+    retry_at: datetime,
+    now: datetime,
+) -> int:
+    """Set a message aside that the server would not hand over; how often it was tried."""
+    with catalog.transaction() as db:
+        box = mailbox_id(db, account, mailbox)
+        db.execute(
+            "INSERT INTO remote_message (mailbox_id, uid, size, state, first_seen, attempts,"
+            " retry_at, reason) VALUES (?,?,?,'quarantined',?,1,?,?)"
+            " ON CONFLICT (mailbox_id, uid) DO UPDATE SET state = 'quarantined',"
+            " attempts = remote_message.attempts + 1, retry_at = excluded.retry_at,"
+            " reason = excluded.reason",
+            (box, message.uid, message.size, micros(now), micros(retry_at), reason),
+        )
+        row = db.execute(
+            "SELECT attempts FROM remote_message WHERE mailbox_id = ? AND uid = ?",
+            (box, message.uid),
+        ).fetchone()
+        return int(row[0])
+
+
+def known_digests(catalog: Catalog, digests: Iterable[bytes]) -> set[bytes]:
+    """Those of them whose octets the archive can give."""
+    sql = f"SELECT digest FROM message WHERE {READABLE} AND digest IN ({{}})"  # noqa: S608
+    return {row[0] for row in catalog.each(sql, digests)}
+
+
+def copies(catalog: Catalog, copy_keys: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """Messages with these copy keys that were queued to some destination, oldest first."""
+    found: dict[bytes, list[bytes]] = defaultdict(list)
+    sql = (
+        "SELECT copy_key, digest FROM message WHERE copy_key IN ({}) AND EXISTS"
+        " (SELECT 1 FROM delivery d WHERE d.digest = message.digest) ORDER BY id"
+    )
+    for copy_key, digest in catalog.each(sql, copy_keys):
+        found[copy_key].append(digest)
+    return dict(found)
+
+
+def locations(catalog: Catalog, digests: Iterable[bytes]) -> dict[bytes, tuple[Location, int]]:
+    """Where the octets are, and how many; those without are left out."""
+    sql = (
+        "SELECT m.digest, s.path, m.frame_offset, m.frame_length, m.inner, m.size"
+        " FROM message m JOIN segment s ON s.id = m.segment_id"
+        " WHERE m.expired = 0 AND m.digest IN ({})"
+    )
+    return {row[0]: (Location(*row[1:5]), row[5]) for row in catalog.each(sql, digests)}
+
+
+def segment_lengths(catalog: Catalog) -> dict[str, int]:
+    """The recorded valid length of every segment."""
+    return dict(catalog.rows("SELECT path, length FROM segment"))

@@ -1,0 +1,198 @@
+"""The outbox: what is owed to destinations, who is at it, and what became of it.
+
+A delivery with an `owner` is in the hands of that process; others leave it alone
+while the process lives. What a dead process held may have been accepted by the
+peer without our hearing of it, so it is handed out as doubtful.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fetchd.catalog.database import Catalog, micros, moment, moment_or_none
+from fetchd.contracts import Location, Outcome, Settled
+
+_OPEN = "('pending', 'deferred')"
+
+_OUTGOING = """
+SELECT d.id, d.destination, d.key, d.account, d.mailbox, d.uid, d.digest, m.size, d.queued_at,
+    d.attempts, s.path, m.frame_offset, m.frame_length, m.inner
+FROM delivery d LEFT JOIN message m ON m.digest = d.digest
+LEFT JOIN segment s ON s.id = m.segment_id
+WHERE d.state IN ('pending', 'deferred') AND d.id IN ({}) ORDER BY d.id"""
+
+_LISTING = """
+SELECT d.id, d.destination, d.account, d.state, d.attempts, d.not_before, d.last_reply,
+    d.queued_at, d.settled_at, d.digest, coalesce(m.sender, ''), coalesce(m.subject, '')
+FROM delivery d LEFT JOIN message m ON m.digest = d.digest WHERE d.digest <> x''"""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRow:
+    """A delivery to be made, with its place in the archive (None: octets are gone)."""
+
+    id: int
+    destination: str
+    key: str
+    account: str
+    mailbox: str
+    uid: bytes
+    digest: bytes
+    size: int
+    queued_at: datetime
+    attempts: int
+    doubtful: bool
+    location: Location | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """One line of `fetchd deliveries`."""
+
+    id: int
+    destination: str
+    account: str
+    state: str
+    attempts: int
+    not_before: datetime
+    last_reply: str
+    queued_at: datetime
+    settled_at: datetime | None
+    digest: bytes
+    sender: str
+    subject: str
+
+
+def claim_due(
+    catalog: Catalog, destinations: Sequence[str], now: datetime, limit: int
+) -> list[OutgoingRow]:
+    """Take what is due and in nobody's living hands, oldest first."""
+    dead = [owner for owner in _owners(catalog) if not catalog.is_alive(owner)]
+    marks = ",".join("?" * len(destinations))
+    free = ",".join("?" * (len(dead) + 1))
+    with catalog.transaction() as db:
+        rows = db.execute(
+            f"SELECT id, owner FROM delivery WHERE state IN {_OPEN} AND not_before <= ?"  # noqa: S608
+            f" AND destination IN ({marks}) AND owner IN ({free}) ORDER BY id LIMIT ?",
+            (micros(now), *destinations, "", *dead, limit),
+        ).fetchall()
+        held = [(catalog.owner, row[0]) for row in rows]
+        db.executemany("UPDATE delivery SET owner = ? WHERE id = ?", held)
+    inherited = {row[0] for row in rows if row[1]}
+    return _outgoing(catalog, [row[0] for row in rows], inherited)
+
+
+def outgoing(catalog: Catalog, ids: Iterable[int]) -> list[OutgoingRow]:
+    """The deliveries that `record` has just queued for this process."""
+    return _outgoing(catalog, ids, set())
+
+
+def release(catalog: Catalog, ids: Iterable[int]) -> None:
+    """Give back deliveries that were never attempted."""
+    with catalog.transaction() as db:
+        db.executemany(
+            "UPDATE delivery SET owner = '' WHERE id = ? AND owner = ?",
+            [(i, catalog.owner) for i in ids],
+        )
+
+
+def settle(
+    catalog: Catalog, settled: Sequence[Settled], now: datetime, not_before: Mapping[int, datetime]
+) -> None:
+    """Record outcomes in one transaction; `not_before` says when deferred ones are due again."""
+    at = micros(now)
+    rows = []
+    for one in settled:
+        due = micros(not_before.get(one.id, now)) if one.outcome is Outcome.DEFERRED else 0
+        rows.append((str(one.outcome), due, one.reply[:1000], at, one.id))
+    with catalog.transaction() as db:
+        db.executemany(
+            "UPDATE delivery SET state = ?, not_before = ?, last_reply = ?, settled_at = ?,"
+            " attempts = attempts + 1, owner = '' WHERE id = ? AND state <> 'delivered'",
+            rows,
+        )
+
+
+def keys(catalog: Catalog, ids: Iterable[int]) -> dict[int, tuple[str, str]]:
+    """(destination, key) by id: what the archive's journal notes of a delivery made."""
+    sql = "SELECT id, destination, key FROM delivery WHERE id IN ({})"
+    return {row[0]: (row[1], row[2]) for row in catalog.each(sql, ids)}
+
+
+def counts(catalog: Catalog) -> dict[str, dict[str, int]]:
+    """How many deliveries there are, by destination and state."""
+    found: dict[str, dict[str, int]] = {}
+    for destination, state, count in catalog.rows(
+        "SELECT destination, state, count(*) FROM delivery GROUP BY destination, state"
+    ):
+        found.setdefault(destination, {})[state] = count
+    return found
+
+
+def listing(
+    catalog: Catalog, *, state: str = "", destination: str = "", account: str = "", limit: int = 100
+) -> list[DeliveryRow]:
+    """Deliveries for people, newest first; without `state` those not settled yet."""
+    where, values = _filters(state, destination, account)
+    rows = catalog.rows(f"{_LISTING}{where} ORDER BY d.id DESC LIMIT ?", (*values, limit))
+    return [_line(row) for row in rows]
+
+
+def retry(
+    catalog: Catalog, ids: Sequence[int] | None = None, *, destination: str = "", account: str = ""
+) -> int:
+    """Make failed and deferred deliveries due now: these, or all that fit; how many."""
+    change = "SET state = 'pending', not_before = 0"
+    states = "('failed', 'deferred')"
+    if ids is not None:
+        return _change(catalog, change, states, ids)
+    where, values = _filters("", destination, account)
+    found = catalog.rows(f"SELECT d.id FROM delivery d WHERE d.state IN {states}{where}", values)  # noqa: S608
+    return _change(catalog, change, states, [row[0] for row in found])
+
+
+def drop(catalog: Catalog, ids: Sequence[int]) -> int:
+    """Owe these no longer, because the owner says so; how many."""
+    return _change(catalog, "SET state = 'dropped'", "('pending', 'failed', 'deferred')", ids)
+
+
+def _owners(catalog: Catalog) -> list[str]:
+    sql = f"SELECT DISTINCT owner FROM delivery WHERE state IN {_OPEN} AND owner <> ''"  # noqa: S608
+    return [row[0] for row in catalog.rows(sql)]
+
+
+def _outgoing(catalog: Catalog, ids: Iterable[int], inherited: set[int]) -> list[OutgoingRow]:
+    return [_row(row, row[0] in inherited) for row in catalog.each(_OUTGOING, ids)]
+
+
+def _row(row: tuple[Any, ...], inherited: bool) -> OutgoingRow:
+    attempts = row[9]
+    place = Location(*row[10:14]) if row[10] is not None else None
+    tail = (row[7] or 0, moment(row[8]), attempts, attempts > 0 or inherited, place)
+    values: tuple[Any, ...] = (*row[:7], *tail)
+    return OutgoingRow(*values)
+
+
+def _line(row: tuple[Any, ...]) -> DeliveryRow:
+    times = (moment(row[5]), row[6], moment(row[7]), moment_or_none(row[8]))
+    values: tuple[Any, ...] = (*row[:5], *times, *row[9:])
+    return DeliveryRow(*values)
+
+
+def _filters(state: str, destination: str, account: str) -> tuple[str, list[str]]:
+    asked = {"d.state": state, "d.destination": destination, "d.account": account}
+    given = {column: value for column, value in asked.items() if value}
+    where = "".join(f" AND {column} = ?" for column in given)
+    if not state:
+        where += " AND d.state NOT IN ('delivered', 'dropped')"
+    return where, list(given.values())
+
+
+def _change(catalog: Catalog, change: str, states: str, ids: Sequence[int]) -> int:
+    with catalog.transaction() as db:
+        done = db.executemany(
+            f"UPDATE delivery {change} WHERE id = ? AND state IN {states}",
+            [(i,) for i in ids],
+        )
+        return max(done.rowcount, 0)

@@ -1,0 +1,130 @@
+"""Write down what the archive made durable: the group commit's one transaction.
+
+This is also the path by which recovery and `fetchd rebuild` replay segments, so
+everything here may be repeated, and may come in any order: a delivery that is
+reported as made before it was queued is remembered as such.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from fetchd.catalog.database import Catalog, micros
+from fetchd.contracts import Commit, QueuedDelivery, Recorded, RemoteRecord, StoredMessage
+
+REPLAYED = "replay"  # owner of replayed deliveries: nobody alive, so they are doubtful
+
+# A stored location is kept, unless its octets are gone or spoilt. A replay of the
+# very commit that is spoilt does not heal it.
+_MESSAGE = """
+INSERT INTO message (digest, size, segment_id, frame_offset, frame_length, inner, internal_date,
+    message_id, date, sender, recipients, subject, header_digest, copy_key, stored_at)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+ON CONFLICT (digest) DO UPDATE SET segment_id = excluded.segment_id,
+    frame_offset = excluded.frame_offset, frame_length = excluded.frame_length,
+    inner = excluded.inner, damaged = 0, expired = 0
+WHERE excluded.segment_id IS NOT NULL AND (message.segment_id IS NULL OR message.expired = 1
+    OR (message.damaged = 1 AND (message.segment_id <> excluded.segment_id
+        OR message.frame_offset <> excluded.frame_offset)))"""
+
+_REMOTE = """
+INSERT INTO remote_message (mailbox_id, uid, size, digest, state, rules, first_seen, fetched_at)
+VALUES (?,?,?,?,'stored',?,?,?)
+ON CONFLICT (mailbox_id, uid) DO UPDATE SET size = excluded.size, digest = excluded.digest,
+    state = 'stored', rules = excluded.rules, fetched_at = excluded.fetched_at,
+    retired_at = NULL, attempts = 0, retry_at = NULL, reason = ''"""
+
+_DELIVERY = """
+INSERT INTO delivery (destination, key, digest, account, mailbox, uid, state, queued_at, owner)
+VALUES (?,?,?,?,?,?,'pending',?,?)
+ON CONFLICT (destination, key) DO UPDATE SET digest = excluded.digest,
+    account = excluded.account, mailbox = excluded.mailbox, uid = excluded.uid,
+    queued_at = excluded.queued_at WHERE delivery.digest = x''"""
+
+_DELIVERED = """
+INSERT INTO delivery (destination, key, digest, account, mailbox, uid, state, queued_at)
+VALUES (?,?,x'','','',x'','delivered',0)
+ON CONFLICT (destination, key) DO UPDATE SET state = 'delivered', owner = ''"""
+
+_EXPIRED = """UPDATE message SET expired = 1, segment_id = NULL, frame_offset = NULL,
+    frame_length = NULL, inner = NULL WHERE digest = ?"""
+
+_SEGMENT = """
+INSERT INTO segment (path, length) VALUES (?,?) ON CONFLICT (path) DO UPDATE
+SET length = excluded.length WHERE excluded.length > segment.length"""
+
+
+def record(
+    catalog: Catalog, recorded: Sequence[Recorded], *, replay: bool = False
+) -> tuple[int, ...]:
+    """Record commits in one transaction; the ids of the deliveries that are new and pending.
+
+    The new deliveries are held by this process: deliver them (`outbox.outgoing`)
+    or `outbox.release` them. With `replay` they are free, and doubtful.
+    """
+    owner = REPLAYED if replay else catalog.owner
+    with catalog.transaction() as db:
+        before = db.execute("SELECT coalesce(max(id), 0) FROM delivery").fetchone()[0]
+        for one in recorded:
+            _write(db, one, owner)
+        new = db.execute(
+            "SELECT id FROM delivery WHERE id > ? AND state = 'pending' ORDER BY id", (before,)
+        )
+        return tuple(row[0] for row in new)
+
+
+def adopt(catalog: Catalog, records: Sequence[RemoteRecord]) -> None:
+    """Record that these remote messages are ones we have."""
+    with catalog.transaction() as db:
+        _write_remotes(db, records)
+
+
+def mailbox_id(db: sqlite3.Connection, account: str, mailbox: str) -> int:
+    """The row of a mailbox, made (with its account) where it is absent."""
+    find = "SELECT id FROM mailbox WHERE account = ? AND name = ?"
+    found = db.execute(find, (account, mailbox)).fetchone()
+    if found is None:
+        db.execute("INSERT INTO account (name) VALUES (?) ON CONFLICT DO NOTHING", (account,))
+        db.execute("INSERT INTO mailbox (account, name) VALUES (?,?)", (account, mailbox))
+        found = db.execute(find, (account, mailbox)).fetchone()
+    return int(found[0])
+
+
+def _write(db: sqlite3.Connection, recorded: Recorded, owner: str) -> None:
+    commit: Commit = recorded.commit
+    places = {m.location.segment for m in commit.messages if m.location} | {recorded.segment}
+    ends = [(path, recorded.end if path == recorded.segment else 0) for path in sorted(places)]
+    db.executemany(_SEGMENT, ends)
+    segments = {
+        path: db.execute("SELECT id FROM segment WHERE path = ?", (path,)).fetchone()[0]
+        for path in places
+    }
+    db.executemany(_MESSAGE, [_message_row(m, segments, commit) for m in commit.messages])
+    _write_remotes(db, commit.remotes)
+    db.executemany(_DELIVERY, [_delivery_row(d, owner) for d in commit.deliveries])
+    db.executemany(_DELIVERED, commit.delivered)
+    db.executemany(_EXPIRED, [(digest,) for digest in commit.expired])
+
+
+def _write_remotes(db: sqlite3.Connection, records: Iterable[RemoteRecord]) -> None:
+    ids: dict[tuple[str, str], int] = {}
+    rows = []
+    for r in records:
+        place = (r.account, r.mailbox)
+        if place not in ids:
+            ids[place] = mailbox_id(db, *place)
+        seen = micros(r.seen_at)
+        rows.append((ids[place], r.uid, r.size, r.digest, r.rules, seen, seen))
+    db.executemany(_REMOTE, rows)
+
+
+def _message_row(m: StoredMessage, segments: dict[str, int], commit: Commit) -> tuple[object, ...]:
+    at, s = m.location, m.summary
+    place = (segments[at.segment], at.offset, at.length, at.inner) if at else (None,) * 4
+    stored = commit.remotes[0].seen_at if commit.remotes else m.internal_date
+    header = (s.message_id, s.date, s.sender, s.recipients, s.subject, s.header_digest, s.copy_key)
+    return (m.digest, m.size, *place, micros(m.internal_date), *header, micros(stored))
+
+
+def _delivery_row(d: QueuedDelivery, owner: str) -> tuple[object, ...]:
+    queued = micros(d.queued_at)
+    return (d.destination, d.key, d.digest, d.account, d.mailbox, d.uid, queued, owner)

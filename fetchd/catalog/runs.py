@@ -1,0 +1,186 @@
+"""The record of runs, and the health of accounts as `fetchd status` shows it."""
+
+import json
+from dataclasses import asdict, astuple, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from fetchd.catalog.database import Catalog, micros, micros_or_none, moment, moment_or_none
+from fetchd.contracts import RunCounts, ServerFacts
+from fetchd.errors import Remedy
+
+_COUNTS = tuple(field.name for field in fields(RunCounts))
+
+_STATUS = """
+SELECT a.name, a.protocol, a.last_success, a.last_error, a.last_remedy, a.failures, a.not_before,
+  a.lease_owner, a.facts,
+  (SELECT count(*) FROM (SELECT DISTINCT r.digest FROM mailbox b
+     JOIN remote_message r ON r.mailbox_id = b.id WHERE b.account = a.name AND r.digest NOTNULL)),
+  (SELECT coalesce(sum(m.size), 0) FROM message m WHERE m.digest IN (SELECT r.digest
+     FROM mailbox b JOIN remote_message r ON r.mailbox_id = b.id WHERE b.account = a.name)),
+  (SELECT coalesce(sum(b.on_server), 0) FROM mailbox b WHERE b.account = a.name),
+  (SELECT coalesce(sum(b.on_server_octets), 0) FROM mailbox b WHERE b.account = a.name),
+  (SELECT count(*) FROM delivery d WHERE d.account = a.name
+     AND d.state IN ('pending', 'deferred')),
+  (SELECT count(*) FROM delivery d WHERE d.account = a.name AND d.state = 'failed'),
+  (SELECT count(*) FROM mailbox b JOIN remote_message r ON r.mailbox_id = b.id
+     WHERE b.account = a.name AND r.state = 'quarantined')
+FROM account a ORDER BY a.name"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run; `ended_at` is None while it runs, or when it was killed."""
+
+    id: int
+    account: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str
+    counts: RunCounts
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStatus:
+    """The health of one account, and how much there is of it."""
+
+    name: str
+    protocol: str
+    last_success: datetime | None
+    last_error: str
+    last_remedy: str
+    failures: int  # in a row
+    not_before: datetime | None
+    syncing: bool
+    facts: ServerFacts
+    messages: int
+    octets: int
+    on_server: int
+    on_server_octets: int
+    waiting: int  # deliveries pending or deferred
+    failed: int  # deliveries refused for good
+    quarantined: int
+
+
+def begin(catalog: Catalog, account: str, protocol: str, now: datetime) -> int:
+    """A run starts; its id."""
+    with catalog.transaction() as db:
+        db.execute(
+            "INSERT INTO account (name, protocol) VALUES (?,?)"
+            " ON CONFLICT (name) DO UPDATE SET protocol = excluded.protocol",
+            (account, protocol),
+        )
+        # Whoever holds the lease is the only one who runs: the others were killed.
+        db.execute(
+            "UPDATE run SET outcome = 'interrupted' WHERE account = ? AND outcome = 'running'",
+            (account,),
+        )
+        made = db.execute(
+            "INSERT INTO run (account, started_at) VALUES (?,?) RETURNING id",
+            (account, micros(now)),
+        )
+        return int(made.fetchone()[0])
+
+
+def succeed(catalog: Catalog, run: int, now: datetime, counts: RunCounts) -> None:
+    """The run ended well: the account's failures are forgotten."""
+    with catalog.transaction() as db:
+        account = _finish(catalog, run, now, "ok", counts, "")
+        db.execute(
+            "UPDATE account SET last_success = ?, last_error = '', last_remedy = '', failures = 0,"
+            " not_before = NULL WHERE name = ?",
+            (micros(now), account),
+        )
+
+
+def fail(
+    catalog: Catalog,
+    run: int,
+    now: datetime,
+    counts: RunCounts,
+    error: str,
+    remedy: Remedy,
+    not_before: datetime | None = None,
+) -> int:
+    """The run ended badly; how many did so in a row."""
+    with catalog.transaction() as db:
+        account = _finish(catalog, run, now, "failed", counts, error)
+        db.execute(
+            "UPDATE account SET last_error = ?, last_remedy = ?, failures = failures + 1,"
+            " not_before = ? WHERE name = ?",
+            (error, str(remedy), micros_or_none(not_before), account),
+        )
+        row = db.execute("SELECT failures FROM account WHERE name = ?", (account,)).fetchone()
+        return int(row[0])
+
+
+def save_facts(catalog: Catalog, account: str, facts: ServerFacts) -> None:
+    """What the server said of itself."""
+    with catalog.transaction() as db:
+        text = json.dumps(asdict(facts))
+        db.execute(
+            "INSERT INTO account (name, facts) VALUES (?,?)"
+            " ON CONFLICT (name) DO UPDATE SET facts = excluded.facts",
+            (account, text),
+        )
+
+
+def history(catalog: Catalog, account: str = "", limit: int = 20) -> list[RunRow]:
+    """Runs, newest first; of one account or of all."""
+    where = "WHERE account = ?" if account else ""
+    rows = catalog.rows(
+        f"SELECT id, account, started_at, ended_at, outcome, error, {', '.join(_COUNTS)}"  # noqa: S608
+        f" FROM run {where} ORDER BY id DESC LIMIT ?",
+        (account, limit) if account else (limit,),
+    )
+    return [
+        RunRow(
+            row[0],
+            row[1],
+            moment(row[2]),
+            moment_or_none(row[3]),
+            row[4],
+            RunCounts(*row[6:]),
+            row[5],
+        )
+        for row in rows
+    ]
+
+
+def status(catalog: Catalog) -> list[AccountStatus]:
+    """Every account that was ever synced, by name."""
+    return [_account(catalog, row) for row in catalog.rows(_STATUS)]
+
+
+def _account(catalog: Catalog, row: tuple[Any, ...]) -> AccountStatus:
+    health = (moment_or_none(row[2]), *row[3:6], moment_or_none(row[6]))
+    values: tuple[Any, ...] = (
+        *row[:2],
+        *health,
+        catalog.is_alive(row[7]),
+        _facts(row[8]),
+        *row[9:],
+    )
+    return AccountStatus(*values)
+
+
+def _finish(
+    catalog: Catalog, run: int, now: datetime, outcome: str, counts: RunCounts, error: str
+) -> str:
+    """Close the row of the run, inside the caller's transaction; its account."""
+    columns = ", ".join(f"{name} = ?" for name in _COUNTS)
+    done = catalog.rows(
+        f"UPDATE run SET ended_at = ?, outcome = ?, error = ?, {columns} WHERE id = ?"  # noqa: S608
+        " RETURNING account",
+        (micros(now), outcome, error, *astuple(counts), run),
+    )
+    return str(done[0][0])
+
+
+def _facts(text: str) -> ServerFacts:
+    known = {field.name for field in fields(ServerFacts)}
+    stored = {name: value for name, value in json.loads(text).items() if name in known}
+    if "capabilities" in stored:
+        stored["capabilities"] = tuple(stored["capabilities"])
+    return ServerFacts(**stored)
