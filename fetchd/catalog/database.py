@@ -134,7 +134,7 @@ class Catalog:
         if not self.rows("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"):
             return None
         found = self.rows("SELECT version_num FROM alembic_version")
-        return str(found[0][0]) if found else "none"
+        return str(found[0][0]) if found else "0000"  # before the first migration
 
     def _create(self) -> None:
         """Make the tables, unless another process was quicker."""

@@ -11,6 +11,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlmodel import SQLModel
@@ -47,9 +48,13 @@ def upgrade(db: sqlite3.Connection) -> None:
     """Run the migrations that this catalog has not seen."""
     engine = create_engine("sqlite://", creator=lambda: db, poolclass=StaticPool)
     config = configuration()
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    try:
+        with engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except DBAPIError as error:
+        # The catalog translates what SQLite said, not what SQLAlchemy made of it.
+        raise (error.orig or error) from error
 
 
 def configuration() -> Config:

@@ -2,6 +2,7 @@ import asyncio
 import errno
 import mailbox
 import os
+import stat
 import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -289,3 +290,32 @@ def test_thirty_megabytes_pass_in_bounded_memory(box: Path, tmp_path: Path) -> N
     assert settled.outcome is Outcome.DELIVERED
     assert (box / "new" / held(box)[0]).stat().st_size == 30_000_000 // 78 * 77
     assert peak < 8_000_000
+
+
+def test_renamed_but_not_durable_is_deferred_and_not_repeated(
+    box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def no_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "lost")
+        real(descriptor)
+
+    async def main() -> list[Settled]:
+        session = MaildirSession(box)
+        with monkeypatch.context() as broken:
+            broken.setattr(maildir.os, "fsync", no_folders)
+            await session.put([outgoing(1)])
+            settled = await session.settle()
+        [name] = held(box)
+        (box / "new" / name).rename(box / "cur" / f"{name}:2,S")  # a reader was quick
+        await session.put([outgoing(1)])
+        settled += await session.settle()
+        await session.close()
+        return settled
+
+    for folder in (box, box / "tmp", box / "new", box / "cur"):
+        folder.mkdir()
+    assert [one.outcome for one in asyncio.run(main())] == [Outcome.DEFERRED, Outcome.DELIVERED]
+    assert (held(box), len(held(box, "cur"))) == ([], 1)
