@@ -7,6 +7,7 @@ without a single line end is a message too.
 
 import hashlib
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,7 +44,8 @@ class Summary:
     """What lists and searches show, decoded; empty strings where absent.
 
     `header_digest` recognises a message by its header alone (RFC 1939 TOP n 0);
-    `copy_key` is equal for copies that differ only in trace fields.
+    `copy_key` is equal for copies that differ only in trace fields: SHA-256 of
+    the rest of the header and of the whole body.
     """
 
     message_id: str
@@ -76,10 +78,40 @@ def header_digest(header: bytes) -> bytes:
     return hashlib.sha256(_VOLATILE.sub(b"", text)).digest()
 
 
-def summarize(data: bytes) -> Summary:
-    """The summary of a message, given at least its header."""
-    header = header_of(data)
+def examine(chunks: Iterable[bytes]) -> tuple[bytes, Summary]:
+    """SHA-256 and summary of a message that comes in pieces, in bounded memory."""
+    pieces = iter(chunks)
+    first = _beginning(pieces)
+    header = header_of(first)
+    whole = hashlib.sha256(first)
     text = header.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
+    copy = hashlib.sha256(_TRACE.sub(b"", text))
+    copy.update(memoryview(first)[len(header) :])
+    for piece in pieces:
+        whole.update(piece)
+        copy.update(piece)
+    return whole.digest(), _summary(text, copy.digest())
+
+
+def summarize(data: bytes) -> Summary:
+    """The summary of a whole message."""
+    return examine((data,))[1]
+
+
+def _beginning(pieces: Iterable[bytes]) -> bytes:
+    """As many pieces as hold any header that is looked at."""
+    taken: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        taken.append(piece)
+        size += len(piece)
+        if size >= HEADER_LIMIT:
+            break
+    return taken[0] if len(taken) == 1 else b"".join(taken)
+
+
+def _summary(text: bytes, copy_key: bytes) -> Summary:
+    """`text` is the header with LF line ends."""
     found: dict[bytes, bytes] = {}
     for match in _FIELD.finditer(text):
         found.setdefault(match[1].lower(), match[2])
@@ -90,7 +122,7 @@ def summarize(data: bytes) -> Summary:
         recipients=_decoded(found.get(b"to", b""))[:998],
         subject=_decoded(found.get(b"subject", b""))[:998],
         header_digest=hashlib.sha256(_VOLATILE.sub(b"", text)).digest(),
-        copy_key=hashlib.sha256(_TRACE.sub(b"", text)).digest(),
+        copy_key=copy_key,
     )
 
 

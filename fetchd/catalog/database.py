@@ -68,17 +68,30 @@ class Catalog:
             return bool(owner) and is_alive(self._processes, owner)
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One writing transaction: durable when left, undone when an error leaves it."""
+    def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """One writing transaction: durable when left, undone when an error leaves it.
+
+        Within another one of the same thread it is a part of that. What is not
+        `durable` (leases, the record of runs) costs no fsync: a power cut may
+        lose it, together with all that followed, a killed process never does.
+        """
         with self._lock, translated(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
+            if self._db.in_transaction:
+                yield self._db
+                return
+            if not durable:
+                self._db.execute("PRAGMA synchronous = NORMAL")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+            finally:
+                if not durable:
+                    self._db.execute("PRAGMA synchronous = FULL")
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""

@@ -5,23 +5,24 @@ a mailbox of 100,000 messages is one query.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from fetchd.catalog.database import Catalog, micros, micros_or_none, moment, moment_or_none
 from fetchd.catalog.recording import mailbox_id
-from fetchd.contracts import Location
+from fetchd.contracts import Location, SegmentFacts
 from fetchd.policy.plan import Candidate, Inventory, Known, RemoteMessage, RemoteState
 
 READABLE = "segment_id IS NOT NULL AND damaged = 0 AND expired = 0"
 SETTLED = "state IN ('delivered', 'dropped')"
 
-_INVENTORY = """
+_KNOWN = """
 SELECT r.uid, r.state, r.size, r.first_seen, r.digest, m.header_digest, r.rules, m.damaged,
-    r.retry_at, r.reason
+    r.retry_at, r.reason, r.attempts
 FROM remote_message r LEFT JOIN message m ON m.digest = r.digest
 WHERE r.mailbox_id = (SELECT id FROM mailbox WHERE account = ? AND name = ?)"""
+_PRESENT = "r.state IN ('stored', 'quarantined', 'retiring')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,42 +36,63 @@ class MailboxState:
     on_server_octets: int = 0
     last_run_at: datetime | None = None
 
+    def recognises(self, rules: str, now: datetime) -> bytes | None:
+        """The digest of a listing of which nothing is left to be done, or None.
 
-def inventory(catalog: Catalog, account: str, mailbox: str) -> Inventory:
-    """All that is remembered of a mailbox."""
-    open_rows = catalog.rows(
-        "SELECT uid, digest FROM delivery WHERE account = ? AND mailbox = ?"
-        " AND state IN ('pending', 'deferred', 'failed')",
-        (account, mailbox),
-    )
-    unsettled = set(open_rows)
+        None too where the settings have changed since, or a message falls due.
+        """
+        due = self.next_due is not None and self.next_due <= now
+        return self.listing_digest if self.rules == rules and not due else None
+
+
+def inventory(
+    catalog: Catalog, account: str, mailbox: str, listed: Collection[bytes] = ()
+) -> Inventory:
+    """What should be on the server, and what is remembered of other uids that are `listed`.
+
+    The long past (retired, gone) is only looked up by the uids of the listing:
+    it may be many times the size of the mailbox.
+    """
+    place = (account, mailbox)
+    unsettled = {
+        row[0]
+        for row in catalog.rows(
+            "SELECT DISTINCT digest FROM delivery WHERE state IN ('pending', 'deferred', 'failed')"
+        )
+    }
+    rows = catalog.rows(f"{_KNOWN} AND {_PRESENT}", place)
+    present = {row[0] for row in rows}
+    strange = [uid for uid in listed if uid not in present]
+    rows += catalog.each(f"{_KNOWN} AND r.uid IN ({{}})", strange, before=place)
     states = {str(state): state for state in RemoteState}
     instants: dict[int, datetime] = {}  # a batch shares one
     known: dict[bytes, Known] = {}
-    for uid, state, size, seen, digest, header, rules, damaged, retry, reason in catalog.rows(
-        _INVENTORY, (account, mailbox)
-    ):
+    for uid, state, size, seen, digest, header, rules, damaged, retry, reason, tries in rows:
         first = instants.get(seen)
         if first is None:
             first = instants[seen] = moment(seen)
-        settled = (uid, digest) not in unsettled
+        settled = digest not in unsettled
         again = None if retry is None else moment(retry)
         known[uid] = Known(
-            states[state], size, first, digest, header, rules, settled, damaged == 1, again, reason
-        )
+            states[state], size, first, digest, header, rules, settled, damaged == 1, again,
+            reason, tries,
+        )  # fmt: skip
     return Inventory(known)
 
 
-def candidates(catalog: Catalog, account: str) -> dict[bytes, tuple[Candidate, ...]]:
-    """Readable messages of an account by header digest, for `policy.plan.adopt`."""
-    rows = catalog.rows(
-        f"SELECT DISTINCT m.header_digest, m.digest, m.size, r.size FROM mailbox b"  # noqa: S608
-        f" JOIN remote_message r ON r.mailbox_id = b.id JOIN message m ON m.digest = r.digest"
-        f" WHERE b.account = ? AND m.{READABLE.replace('AND ', 'AND m.')}",
-        (account,),
+def candidates(
+    catalog: Catalog, account: str, headers: Iterable[bytes]
+) -> dict[bytes, tuple[Candidate, ...]]:
+    """Readable messages of an account with these header digests, for `policy.plan.adopt`."""
+    readable = READABLE.replace("AND ", "AND m.")
+    sql = (
+        "SELECT DISTINCT m.header_digest, m.digest, m.size, r.size FROM message m"  # noqa: S608
+        " JOIN remote_message r ON r.digest = m.digest JOIN mailbox b ON b.id = r.mailbox_id"
+        f" WHERE b.account = ? AND m.{readable}"
+        " AND m.header_digest IN ({})"
     )
     sizes: dict[bytes, dict[bytes, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for header, digest, octets, listed in rows:
+    for header, digest, octets, listed in catalog.each(sql, headers, before=(account,)):
         sizes[header][digest] |= {octets, listed}
     return {
         header: tuple(Candidate(digest, frozenset(found)) for digest, found in by_digest.items())
@@ -91,7 +113,7 @@ def mailbox_state(catalog: Catalog, account: str, mailbox: str) -> MailboxState:
 
 
 def save_mailbox_state(catalog: Catalog, account: str, mailbox: str, state: MailboxState) -> None:
-    with catalog.transaction() as db:
+    with catalog.transaction(durable=False) as db:
         db.execute(
             "UPDATE mailbox SET listing_digest = ?, rules = ?, next_due = ?, on_server = ?,"
             " on_server_octets = ?, last_run_at = ? WHERE id = ?",
@@ -156,7 +178,7 @@ def quarantine(
     now: datetime,
 ) -> int:
     """Set a message aside that the server would not hand over; how often it was tried."""
-    with catalog.transaction() as db:
+    with catalog.transaction(durable=False) as db:
         box = mailbox_id(db, account, mailbox)
         db.execute(
             "INSERT INTO remote_message (mailbox_id, uid, size, state, first_seen, attempts,"
@@ -179,18 +201,6 @@ def known_digests(catalog: Catalog, digests: Iterable[bytes]) -> set[bytes]:
     return {row[0] for row in catalog.each(sql, digests)}
 
 
-def copies(catalog: Catalog, copy_keys: Iterable[bytes]) -> dict[bytes, list[bytes]]:
-    """Messages with these copy keys that were queued to some destination, oldest first."""
-    found: dict[bytes, list[bytes]] = defaultdict(list)
-    sql = (
-        "SELECT copy_key, digest FROM message WHERE copy_key IN ({}) AND EXISTS"
-        " (SELECT 1 FROM delivery d WHERE d.digest = message.digest) ORDER BY id"
-    )
-    for copy_key, digest in catalog.each(sql, copy_keys):
-        found[copy_key].append(digest)
-    return dict(found)
-
-
 def locations(catalog: Catalog, digests: Iterable[bytes]) -> dict[bytes, tuple[Location, int]]:
     """Where the octets are, and how many; those without are left out."""
     sql = (
@@ -201,6 +211,17 @@ def locations(catalog: Catalog, digests: Iterable[bytes]) -> dict[bytes, tuple[L
     return {row[0]: (Location(*row[1:5]), row[5]) for row in catalog.each(sql, digests)}
 
 
-def segment_lengths(catalog: Catalog) -> dict[str, int]:
-    """The recorded valid length of every segment."""
-    return dict(catalog.rows("SELECT path, length FROM segment"))
+def restamp(catalog: Catalog, account: str, mailbox: str, rules: str) -> None:
+    """A whole run went by under these settings unbraked: they are foreseen from now on."""
+    with catalog.transaction() as db:
+        db.execute(
+            "UPDATE remote_message SET rules = ? WHERE mailbox_id = ? AND state = 'stored'"
+            " AND rules <> ?",
+            (rules, mailbox_id(db, account, mailbox), rules),
+        )
+
+
+def segment_facts(catalog: Catalog) -> dict[str, SegmentFacts]:
+    """The recorded valid length of every segment, and whether it may still grow."""
+    rows = catalog.rows("SELECT path, length, sealed FROM segment")
+    return {path: SegmentFacts(length, bool(sealed)) for path, length, sealed in rows}

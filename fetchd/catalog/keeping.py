@@ -1,11 +1,18 @@
 """How the stored octets fare: verified, damaged, expired, and what segments still hold."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from fetchd.catalog.database import Catalog, micros, moment
-from fetchd.contracts import Location
+from fetchd.contracts import Commit, Location, QueuedDelivery, RemoteRecord, StoredMessage
+from fetchd.message import Summary
+
+_MESSAGES = """
+SELECT digest, size, internal_date, message_id, date, sender, recipients, subject, header_digest,
+    copy_key
+FROM message WHERE digest IN ({}) ORDER BY id"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,7 @@ def mark_damaged(catalog: Catalog, digests: Iterable[bytes]) -> None:
     """Read back and not what was stored: to be fetched again where a server still has it."""
     with catalog.transaction() as db:
         db.executemany("UPDATE message SET damaged = 1 WHERE digest = ?", [(d,) for d in digests])
+        db.execute("UPDATE mailbox SET listing_digest = NULL")  # the next poll must look closely
 
 
 def verify_mark(catalog: Catalog) -> VerifyMark | None:
@@ -80,6 +88,49 @@ def expirable(catalog: Catalog, stored_before: datetime | None) -> list[bytes]:
         made = "SELECT 1 FROM delivery d WHERE d.digest = m.digest AND d.state = 'delivered'"
         return [row[0] for row in catalog.rows(f"{sql} AND EXISTS ({made})")]
     return [r[0] for r in catalog.rows(f"{sql} AND m.stored_at < ?", (micros(stored_before),))]
+
+
+def expired_on_servers(catalog: Catalog) -> list[bytes]:
+    """Messages whose octets are gone here while a server still lists them."""
+    rows = catalog.rows(
+        "SELECT DISTINCT m.digest FROM message m JOIN remote_message r ON r.digest = m.digest"
+        " WHERE m.expired = 1 AND r.state IN ('stored', 'retiring')"
+    )
+    return [row[0] for row in rows]
+
+
+def facts(catalog: Catalog, digests: Sequence[bytes]) -> Commit:
+    """All that a journal should say of these messages; their locations are left out.
+
+    Written again where a segment goes, since its journal goes with it.
+    """
+    rows = catalog.each(
+        "SELECT digest, destination, account, mailbox, uid, queued_at, key, state"
+        " FROM delivery WHERE digest IN ({}) ORDER BY id",
+        digests,
+    )
+    return Commit(
+        messages=tuple(_stored(row) for row in catalog.each(_MESSAGES, digests)),
+        remotes=tuple(
+            RemoteRecord(account, mailbox, uid, size, digest, moment(seen), rules)
+            for account, mailbox, uid, size, digest, seen, rules in catalog.each(
+                "SELECT b.account, b.name, r.uid, r.size, r.digest, r.first_seen, r.rules"
+                " FROM remote_message r JOIN mailbox b ON b.id = r.mailbox_id"
+                " WHERE r.digest IN ({})",
+                digests,
+            )
+        ),
+        deliveries=tuple(
+            QueuedDelivery(destination, digest, account, mailbox, uid, moment(queued), key)
+            for digest, destination, account, mailbox, uid, queued, key, _ in rows
+        ),
+        delivered=tuple((row[1], row[6]) for row in rows if row[7] in ("delivered", "dropped")),
+    )
+
+
+def _stored(row: tuple[Any, ...]) -> StoredMessage:
+    digest, size, internal_date, *summary = row
+    return StoredMessage(digest, size, None, Summary(*summary), moment(internal_date))
 
 
 def segments(catalog: Catalog) -> list[SegmentUse]:

@@ -18,7 +18,7 @@ def acquire(catalog: Catalog, account: str, until: datetime, now: datetime) -> N
     holder = held[0][0] if held else ""
     # Asked outside the transaction, which then takes the lease only from this holder.
     dead = holder if not catalog.is_alive(holder) else ""
-    with catalog.transaction() as db:
+    with catalog.transaction(durable=False) as db:
         db.execute("INSERT INTO account (name) VALUES (?) ON CONFLICT DO NOTHING", (account,))
         taken = db.execute(
             "UPDATE account SET lease_since = CASE lease_owner WHEN ? THEN lease_since ELSE ? END,"
@@ -32,7 +32,7 @@ def acquire(catalog: Catalog, account: str, until: datetime, now: datetime) -> N
 
 def renew(catalog: Catalog, account: str, until: datetime) -> bool:
     """Prolong the lease; False when another process has taken it meanwhile."""
-    with catalog.transaction() as db:
+    with catalog.transaction(durable=False) as db:
         changed = db.execute(
             "UPDATE account SET lease_until = ? WHERE name = ? AND lease_owner = ?",
             (micros(until), account, catalog.owner),
@@ -42,7 +42,7 @@ def renew(catalog: Catalog, account: str, until: datetime) -> bool:
 
 def release(catalog: Catalog, account: str) -> None:
     """Let go of the lease, if it still is ours."""
-    with catalog.transaction() as db:
+    with catalog.transaction(durable=False) as db:
         db.execute(
             "UPDATE account SET lease_owner = '', lease_until = NULL, lease_since = NULL"
             " WHERE name = ? AND lease_owner = ?",

@@ -65,17 +65,17 @@ class DeliveryRow:
 
 
 def claim_due(
-    catalog: Catalog, destinations: Sequence[str], now: datetime, limit: int
+    catalog: Catalog, destinations: Sequence[str], now: datetime, limit: int, after: int = 0
 ) -> list[OutgoingRow]:
-    """Take what is due and in nobody's living hands, oldest first."""
+    """Take what is due and in nobody's living hands, oldest first, from ids above `after`."""
     dead = [owner for owner in _owners(catalog) if not catalog.is_alive(owner)]
     marks = ",".join("?" * len(destinations))
     free = ",".join("?" * (len(dead) + 1))
     with catalog.transaction() as db:
         rows = db.execute(
             f"SELECT id, owner FROM delivery WHERE state IN {_OPEN} AND not_before <= ?"  # noqa: S608
-            f" AND destination IN ({marks}) AND owner IN ({free}) ORDER BY id LIMIT ?",
-            (micros(now), *destinations, "", *dead, limit),
+            f" AND destination IN ({marks}) AND owner IN ({free}) AND id > ? ORDER BY id LIMIT ?",
+            (micros(now), *destinations, "", *dead, after, limit),
         ).fetchall()
         held = [(catalog.owner, row[0]) for row in rows]
         db.executemany("UPDATE delivery SET owner = ? WHERE id = ?", held)

@@ -65,6 +65,15 @@ def pid_of(folder: Path, owner: str) -> str:
         return "unknown"
 
 
+def living(folder: Path) -> list[str]:
+    """The process ids of all that live."""
+    return [
+        pid_of(folder, path.stem)
+        for path in sorted(folder.glob("*.lock"))
+        if is_alive(folder, path.stem)
+    ]
+
+
 def sweep(folder: Path) -> None:
     """Remove the marks of dead processes."""
     for path in folder.glob("*.lock"):

@@ -13,6 +13,8 @@ from fetchd.contracts import Commit, QueuedDelivery, Recorded, RemoteRecord, Sto
 
 REPLAYED = "replay"  # owner of replayed deliveries: nobody alive, so they are doubtful
 
+# A uid that the server gave to another message begins anew: `first_seen` is the new
+# one's, or a window of days would let it go at once.
 # A stored location is kept, unless its octets are gone or spoilt. A replay of the
 # very commit that is spoilt does not heal it.
 _MESSAGE = """
@@ -29,7 +31,10 @@ WHERE excluded.segment_id IS NOT NULL AND (message.segment_id IS NULL OR message
 _REMOTE = """
 INSERT INTO remote_message (mailbox_id, uid, size, digest, state, rules, first_seen, fetched_at)
 VALUES (?,?,?,?,'stored',?,?,?)
-ON CONFLICT (mailbox_id, uid) DO UPDATE SET size = excluded.size, digest = excluded.digest,
+ON CONFLICT (mailbox_id, uid) DO UPDATE SET size = excluded.size,
+    first_seen = CASE WHEN remote_message.digest <> excluded.digest THEN excluded.first_seen
+        ELSE remote_message.first_seen END,
+    digest = excluded.digest,
     state = 'stored', rules = excluded.rules, fetched_at = excluded.fetched_at,
     retired_at = NULL, attempts = 0, retry_at = NULL, reason = ''"""
 
@@ -55,8 +60,8 @@ SET length = excluded.length WHERE excluded.length > segment.length"""
 
 def record(
     catalog: Catalog, recorded: Sequence[Recorded], *, replay: bool = False
-) -> tuple[int, ...]:
-    """Record commits in one transaction; the ids of the deliveries that are new and pending.
+) -> dict[tuple[str, str], int]:
+    """Record commits in one transaction; the new pending deliveries, (destination, key) -> id.
 
     The new deliveries are held by this process: deliver them (`outbox.outgoing`)
     or `outbox.release` them. With `replay` they are free, and doubtful.
@@ -67,9 +72,11 @@ def record(
         for one in recorded:
             _write(db, one, owner)
         new = db.execute(
-            "SELECT id FROM delivery WHERE id > ? AND state = 'pending' ORDER BY id", (before,)
+            "SELECT destination, key, id FROM delivery WHERE id > ? AND state = 'pending'"
+            " ORDER BY id",
+            (before,),
         )
-        return tuple(row[0] for row in new)
+        return {(destination, key): id_ for destination, key, id_ in new}
 
 
 def adopt(catalog: Catalog, records: Sequence[RemoteRecord]) -> None:

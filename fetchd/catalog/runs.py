@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, astuple, dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from fetchd.catalog.database import Catalog, micros, micros_or_none, moment, moment_or_none
@@ -65,7 +65,7 @@ class AccountStatus:
 
 def begin(catalog: Catalog, account: str, protocol: str, now: datetime) -> int:
     """A run starts; its id."""
-    with catalog.transaction() as db:
+    with catalog.transaction(durable=False) as db:
         db.execute(
             "INSERT INTO account (name, protocol) VALUES (?,?)"
             " ON CONFLICT (name) DO UPDATE SET protocol = excluded.protocol",
@@ -83,9 +83,26 @@ def begin(catalog: Catalog, account: str, protocol: str, now: datetime) -> int:
         return int(made.fetchone()[0])
 
 
+def pause(catalog: Catalog, account: str) -> datetime | None:
+    """Until when the server wants no login: its own hint, or LOGIN-DELAY after the last one."""
+    rows = catalog.rows(
+        "SELECT a.not_before, a.facts, (SELECT max(r.started_at) FROM run r"
+        " WHERE r.account = a.name) FROM account a WHERE a.name = ?",
+        (account,),
+    )
+    if not rows:
+        return None
+    not_before, facts, last = rows[0]
+    delay = _facts(facts).login_delay
+    instants = [moment(not_before)] if not_before is not None else []
+    if delay and last is not None:
+        instants.append(moment(last) + timedelta(seconds=delay))
+    return max(instants, default=None)
+
+
 def succeed(catalog: Catalog, run: int, now: datetime, counts: RunCounts) -> None:
     """The run ended well: the account's failures are forgotten."""
-    with catalog.transaction() as db:
+    with catalog.transaction(durable=False) as db:
         account = _finish(catalog, run, now, "ok", counts, "")
         db.execute(
             "UPDATE account SET last_success = ?, last_error = '', last_remedy = '', failures = 0,"
@@ -104,7 +121,7 @@ def fail(
     not_before: datetime | None = None,
 ) -> int:
     """The run ended badly; how many did so in a row."""
-    with catalog.transaction() as db:
+    with catalog.transaction(durable=False) as db:
         account = _finish(catalog, run, now, "failed", counts, error)
         db.execute(
             "UPDATE account SET last_error = ?, last_remedy = ?, failures = failures + 1,"
@@ -117,7 +134,7 @@ def fail(
 
 def save_facts(catalog: Catalog, account: str, facts: ServerFacts) -> None:
     """What the server said of itself."""
-    with catalog.transaction() as db:
+    with catalog.transaction(durable=False) as db:
         text = json.dumps(asdict(facts))
         db.execute(
             "INSERT INTO account (name, facts) VALUES (?,?)"

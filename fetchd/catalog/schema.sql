@@ -98,7 +98,7 @@ CREATE TABLE message (
 	FOREIGN KEY(segment_id) REFERENCES segment (id)
 );
 
-CREATE INDEX message_copy_key ON message (copy_key);
+CREATE INDEX message_header_digest ON message (header_digest);
 
 CREATE INDEX message_segment ON message (segment_id);
 

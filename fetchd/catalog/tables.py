@@ -84,7 +84,7 @@ class Message(SQLModel, table=True):
     __tablename__ = "message"
     __table_args__ = (
         UniqueConstraint("digest", name="message_digest"),
-        Index("message_copy_key", "copy_key"),
+        Index("message_header_digest", "header_digest"),
         Index("message_segment", "segment_id"),
     )
     id: int | None = Field(default=None, primary_key=True)

@@ -30,6 +30,7 @@ class Listing:
     messages: tuple[RemoteMessage, ...]
     digest: bytes
     complete: bool = True  # False: truncated or contradictory; absence proves nothing
+    partial: bool = False  # the server shows a part at a time (Gmail): absence proves nothing
 
 
 class RemoteState(StrEnum):
@@ -56,6 +57,7 @@ class Known:
     damaged: bool = False  # `verify` found the stored octets spoilt
     retry_at: datetime | None = None  # of a quarantined one
     reason: str = ""  # why it is quarantined
+    attempts: int = 0  # how often it was asked for in vain
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +81,36 @@ class FetchPlan:
     fetch: tuple[RemoteMessage, ...]
     verify: tuple[RemoteMessage, ...]
     quarantined: tuple[RemoteMessage, ...]  # not due for another try yet
+    too_large: tuple[RemoteMessage, ...]  # beyond what the owner wants here
     gone: frozenset[bytes]  # was there, is not, and not by our doing
     retired: frozenset[bytes]  # we asked for it, and it is gone
+    returned: frozenset[bytes]  # we asked for it, and it is still there
     restarted: bool  # none of the uids we know is left: a new epoch
     emptied: bool  # all gone at once, and not by us: believe it later
 
 
-def plan_fetch(listing: Listing, inventory: Inventory, now: datetime) -> FetchPlan:
-    """What to fetch, what to look at first, and what to stop expecting."""
+def plan_fetch(
+    listing: Listing, inventory: Inventory, now: datetime, max_size: int | None = None
+) -> FetchPlan:
+    """What to fetch, what to look at first, and what to stop expecting.
+
+    What was refused before is asked for last: should the server hang up over it
+    again, everything else is home by then.
+    """
     known = inventory.messages
     present = {uid for uid, m in known.items() if m.state in _PRESENT}
     listed = {m.uid for m in listing.messages}
     expected = {uid for uid in present if known[uid].state is not RemoteState.RETIRING}
     missing = present - listed
-    emptied = not listed and bool(expected)
-    restarted = bool(listed) and bool(expected) and not (expected & listed)
-    believable = listing.complete and not emptied
+    emptied = not listed and bool(expected) and not listing.partial
+    unknown = bool(expected) and not (expected & listed)
+    restarted = bool(listed) and unknown and not listing.partial
+    believable = listing.complete and not emptied and not listing.partial
     fetch: list[RemoteMessage] = []
     verify: list[RemoteMessage] = []
+    again: list[RemoteMessage] = []
     waiting: list[RemoteMessage] = []
+    too_large: list[RemoteMessage] = []
     lost_sizes = {known[uid].size for uid in missing}
     for message in listing.messages:
         match known.get(message.uid):
@@ -105,19 +118,30 @@ def plan_fetch(listing: Listing, inventory: Inventory, now: datetime) -> FetchPl
                 verify.append(message)
             case Known(state=RemoteState.RETIRED | RemoteState.GONE):
                 verify.append(message)  # a uid given out again, or a message that came back
+            case Known(state=RemoteState.QUARANTINED) | None if not fits(message, max_size):
+                too_large.append(message)
             case Known(state=RemoteState.QUARANTINED, retry_at=at) if at and at > now:
                 waiting.append(message)
-            case Known(state=RemoteState.QUARANTINED) | Known(damaged=True) | None:
+            case Known(state=RemoteState.QUARANTINED):
+                again.append(message)
+            case Known(damaged=True) | None:
                 fetch.append(message)
     return FetchPlan(
-        fetch=tuple(fetch),
+        fetch=(*fetch, *again),
         verify=tuple(verify),
         quarantined=tuple(waiting),
+        too_large=tuple(too_large),
         gone=frozenset(u for u in missing & expected if believable),
         retired=frozenset(u for u in missing - expected if listing.complete),
+        returned=frozenset(u for u in present & listed - expected),
         restarted=restarted,
         emptied=emptied,
     )
+
+
+def fits(message: RemoteMessage, max_size: int | None) -> bool:
+    """Whether the owner wants a message of this listed size."""
+    return max_size is None or message.size <= max_size
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Decide when what failed is tried again. Pure: facts and a drawn number in, a moment out.
 
 Deliveries back off from a minute to six hours; messages that a server lists but
-does not hand over (quarantine) from a quarter of an hour to a day. Only a
+does not hand over (quarantine) are asked for again in each of the next rounds,
+and from the third failure on after a quarter of an hour to a day. Only a
 permanent refusal ends the attempts: a Maildir whose disk is full takes the mail
 once there is room, however late, so its schedule has no end. A destination
 that must give up names `give_up_after` (RFC 5321 §4.5.4.1: four to five days).
@@ -15,16 +16,20 @@ from fetchd.errors import FetchdError, Remedy
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The delay doubles from `first` to `longest`; `give_up_after` None: never."""
+    """The delay doubles from `first` to `longest`; `give_up_after` None: never.
+
+    The first `at_once` failures are followed by no delay at all.
+    """
 
     first: timedelta
     longest: timedelta
     give_up_after: timedelta | None = None
+    at_once: int = 0
 
 
 MAILDIR = Schedule(timedelta(minutes=1), timedelta(hours=6))
 RELAY = Schedule(timedelta(minutes=1), timedelta(hours=6), give_up_after=timedelta(days=5))
-QUARANTINE = Schedule(timedelta(minutes=15), timedelta(days=1))
+QUARANTINE = Schedule(timedelta(minutes=15), timedelta(days=1), at_once=2)
 
 SPREAD = 0.2  # jitter adds up to this share, so that a thousand failures do not return as one
 
@@ -67,6 +72,9 @@ def retry_at(
     attempts: int, now: datetime, jitter: float, schedule: Schedule = QUARANTINE
 ) -> datetime:
     """When to try again after `attempts` (1 or more) failures."""
+    if attempts <= schedule.at_once:
+        return now
     # Bounded, because a year of doublings would overflow timedelta.
-    delay = min(schedule.first * (1 << min(max(attempts, 1) - 1, 20)), schedule.longest)
+    doublings = min(max(attempts - schedule.at_once, 1) - 1, 20)
+    delay = min(schedule.first * (1 << doublings), schedule.longest)
     return now + delay * (1 + SPREAD * jitter)

@@ -2,6 +2,7 @@
 
 import threading
 import tracemalloc
+from dataclasses import replace
 from datetime import timedelta
 
 from fetchd.catalog import inventory, keeping, outbox, recording, runs, search
@@ -17,7 +18,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def test_inventory_tells_what_decisions_need(catalog: Catalog) -> None:
-    first, _, _ = recording.record(catalog, [samples.recorded(1, 2, 3)])
+    first, _, _ = recording.record(catalog, [samples.recorded(1, 2, 3)]).values()
     outbox.settle(catalog, [Settled(first, Outcome.DELIVERED)], NOW, {})
     keeping.mark_damaged(catalog, [digest(3)])
     inventory.mark_retiring(catalog, "home", "INBOX", [b"uid-2"])
@@ -30,7 +31,9 @@ def test_inventory_tells_what_decisions_need(catalog: Catalog) -> None:
     assert one.header_digest == samples.stored(1).summary.header_digest
     inventory.mark_retired(catalog, "home", "INBOX", [b"uid-2"], NOW)
     inventory.mark_gone(catalog, "home", "INBOX", [b"uid-1"])
-    known = inventory.inventory(catalog, "home", "INBOX").messages
+    assert list(inventory.inventory(catalog, "home", "INBOX").messages) == [b"uid-3"]
+    listed = [b"uid-1", b"uid-2", b"uid-4"]
+    known = inventory.inventory(catalog, "home", "INBOX", listed).messages
     assert known[b"uid-2"].state is RemoteState.RETIRED
     assert known[b"uid-1"].state is RemoteState.GONE
 
@@ -56,14 +59,37 @@ def test_candidates_by_header(catalog: Catalog) -> None:
     keeping.mark_damaged(catalog, [digest(2)])
     key = samples.stored(1).summary.header_digest
     expected = {key: (Candidate(digest(1), frozenset({1001, 1011})),)}
-    assert inventory.candidates(catalog, "home") == expected
-    assert inventory.candidates(catalog, "other") == {}
+    headers = [samples.stored(n).summary.header_digest for n in (1, 2, 3)]
+    assert inventory.candidates(catalog, "home", headers) == expected
+    assert inventory.candidates(catalog, "other", headers) == {}
+    assert inventory.candidates(catalog, "home", headers[1:]) == {}
 
 
-def test_copies_are_those_queued(catalog: Catalog) -> None:
-    recording.record(catalog, [samples.recorded(1), samples.recorded(2, deliver=False)])
-    keys = [samples.stored(n).summary.copy_key for n in (1, 2, 3)]
-    assert inventory.copies(catalog, keys) == {keys[0]: [digest(1)]}
+def test_a_uid_given_to_another_message_begins_anew(catalog: Catalog) -> None:
+    later = NOW + timedelta(days=30)
+    recording.record(catalog, [samples.recorded(1)])
+    same = replace(samples.remote(1), seen_at=later)
+    recording.adopt(catalog, [same])
+    assert inventory.inventory(catalog, "home", "INBOX").messages[b"uid-1"].first_seen == NOW
+    recording.adopt(catalog, [replace(same, digest=digest(2))])
+    assert inventory.inventory(catalog, "home", "INBOX").messages[b"uid-1"].first_seen == later
+
+
+def test_a_listing_is_recognised_only_where_nothing_is_left_to_do(catalog: Catalog) -> None:
+    state = MailboxState(b"digest", "rules", NOW, 5, 500, NOW)
+    assert state.recognises("rules", NOW - MINUTE) == b"digest"
+    assert state.recognises("other", NOW - MINUTE) is None
+    assert state.recognises("rules", NOW) is None  # something falls due
+    inventory.save_mailbox_state(catalog, "home", "INBOX", state)
+    keeping.mark_damaged(catalog, [digest(1)])
+    assert inventory.mailbox_state(catalog, "home", "INBOX").listing_digest is None
+
+
+def test_restamping_foresees_what_is_stored(catalog: Catalog) -> None:
+    recording.record(catalog, [samples.recorded(1, 2)])
+    inventory.restamp(catalog, "home", "INBOX", "new rules")
+    known = inventory.inventory(catalog, "home", "INBOX").messages
+    assert {k.rules for k in known.values()} == {"new rules"}
 
 
 def test_mailbox_state_round_trip(catalog: Catalog) -> None:
@@ -74,7 +100,7 @@ def test_mailbox_state_round_trip(catalog: Catalog) -> None:
 
 
 def test_a_deferred_delivery_waits_and_comes_back(catalog: Catalog) -> None:
-    ids = recording.record(catalog, [samples.recorded(1, 2)])
+    ids = list(recording.record(catalog, [samples.recorded(1, 2)]).values())
     outbox.settle(
         catalog,
         [Settled(ids[0], Outcome.DEFERRED, "451 later"), Settled(ids[1], Outcome.FAILED, "550")],
@@ -92,7 +118,7 @@ def test_a_deferred_delivery_waits_and_comes_back(catalog: Catalog) -> None:
 
 
 def test_retry_and_drop_by_hand(catalog: Catalog) -> None:
-    ids = recording.record(catalog, [samples.recorded(1, 2)])
+    ids = list(recording.record(catalog, [samples.recorded(1, 2)]).values())
     failed = [Settled(i, Outcome.FAILED) for i in ids]
     outbox.settle(catalog, failed, NOW, {})
     assert outbox.retry(catalog, destination="elsewhere") == 0
@@ -104,13 +130,13 @@ def test_retry_and_drop_by_hand(catalog: Catalog) -> None:
 
 
 def test_released_deliveries_are_due_and_not_doubtful(catalog: Catalog) -> None:
-    ids = recording.record(catalog, [samples.recorded(1)])
+    ids = list(recording.record(catalog, [samples.recorded(1)]).values())
     outbox.release(catalog, ids)
     assert [r.doubtful for r in outbox.claim_due(catalog, ["maildir"], NOW, 10)] == [False]
 
 
 def test_delivered_is_final(catalog: Catalog) -> None:
-    ids = recording.record(catalog, [samples.recorded(1)])
+    ids = list(recording.record(catalog, [samples.recorded(1)]).values())
     outbox.settle(catalog, [Settled(ids[0], Outcome.DELIVERED)], NOW, {})
     outbox.settle(catalog, [Settled(ids[0], Outcome.FAILED)], NOW, {})
     assert outbox.counts(catalog) == {"maildir": {"delivered": 1}}
@@ -155,7 +181,10 @@ def test_search(catalog: Catalog) -> None:
 
 
 def test_expiry_and_segments(catalog: Catalog) -> None:
-    ids = recording.record(catalog, [samples.recorded(1, 2), samples.recorded(3, deliver=False)])
+    queued = recording.record(
+        catalog, [samples.recorded(1, 2), samples.recorded(3, deliver=False)]
+    )
+    ids = list(queued.values())
     assert keeping.expirable(catalog, None) == []
     outbox.settle(catalog, [Settled(ids[0], Outcome.DELIVERED)], NOW, {})
     assert keeping.expirable(catalog, None) == [digest(1)]

@@ -4,7 +4,7 @@ import itertools
 
 from fetchd.catalog import inventory, keeping, outbox, recording
 from fetchd.catalog.database import Catalog
-from fetchd.contracts import Commit, Location, Recorded
+from fetchd.contracts import Commit, Location, Recorded, SegmentFacts
 from fetchd.policy.plan import RemoteMessage, RemoteState
 from tests.catalog import samples
 from tests.catalog.samples import NOW, SEGMENT, digest
@@ -26,16 +26,16 @@ def dump(catalog: Catalog) -> dict[str, list[object]]:
 
 def test_a_commit_is_one_truth(catalog: Catalog) -> None:
     ids = recording.record(catalog, [samples.recorded(1, 2), samples.recorded(3)])
-    assert len(ids) == 3
+    assert list(ids) == [("maildir", "key-1"), ("maildir", "key-2"), ("maildir", "key-3")]
     assert inventory.known_digests(catalog, map(digest, range(5))) == {
         digest(1),
         digest(2),
         digest(3),
     }
-    assert inventory.segment_lengths(catalog) == {SEGMENT: 400}
+    assert inventory.segment_facts(catalog) == {SEGMENT: SegmentFacts(400, sealed=False)}
     place, size = inventory.locations(catalog, [digest(2), digest(9)])[digest(2)]
     assert (place, size) == (Location(SEGMENT, 200, 100, 512), 1002)
-    rows = outbox.outgoing(catalog, ids)
+    rows = outbox.outgoing(catalog, ids.values())
     assert [(row.key, row.doubtful) for row in rows] == [
         ("key-1", False),
         ("key-2", False),
@@ -48,7 +48,7 @@ def test_replay_changes_nothing(catalog: Catalog) -> None:
     history = [samples.recorded(1, 2), samples.recorded(3), settled]
     recording.record(catalog, history)
     before = dump(catalog)
-    assert recording.record(catalog, history, replay=True) == ()
+    assert recording.record(catalog, history, replay=True) == {}
     assert dump(catalog) == before
     for one in history:
         recording.record(catalog, [one], replay=True)
@@ -117,4 +117,4 @@ def test_storing_ends_a_quarantine(catalog: Catalog) -> None:
 def test_a_segment_never_shrinks(catalog: Catalog) -> None:
     recording.record(catalog, [Recorded(SEGMENT, 900, Commit())])
     recording.record(catalog, [Recorded(SEGMENT, 300, Commit())])
-    assert inventory.segment_lengths(catalog) == {SEGMENT: 900}
+    assert inventory.segment_facts(catalog) == {SEGMENT: SegmentFacts(900, sealed=False)}

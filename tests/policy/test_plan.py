@@ -1,5 +1,6 @@
 """The fetch plan as a table: what the server lists, what we know, what follows."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -88,6 +89,30 @@ def test_when_no_uid_is_left_a_new_epoch_is_looked_at_by_header():
     assert plan.restarted
     assert uids(plan.verify) == "xy"
     assert not plan.fetch
+
+
+def test_what_was_refused_before_is_asked_for_last():
+    plan = plan_fetch(listing("abc"), inventory("aq"), NOW)
+    assert [m.uid for m in plan.fetch] == [b"b", b"c", b"a"]
+
+
+def test_what_is_too_large_is_named_and_not_fetched():
+    plan = plan_fetch(listing("abcd"), inventory("d bq"), NOW, max_size=ord("a"))
+    assert uids(plan.fetch) == "a"
+    assert uids(plan.too_large) == "bc"
+
+
+def test_a_server_that_shows_a_part_at_a_time_proves_nothing_by_absence():
+    seen = replace(listing("xy"), partial=True)
+    plan = plan_fetch(seen, inventory("a b c-"), NOW)
+    assert uids(plan.fetch) == "xy"
+    assert (plan.restarted, plan.emptied, plan.gone, plan.verify) == (False, False, set(), ())
+    assert not plan_fetch(replace(seen, messages=()), inventory("a"), NOW).emptied
+
+
+def test_what_we_asked_to_drop_and_still_see_has_returned():
+    plan = plan_fetch(listing("ab"), inventory("a- b c-"), NOW)
+    assert (plan.returned, plan.retired) == ({b"a"}, {b"c"})
 
 
 def test_an_incomplete_listing_proves_no_absence():

@@ -38,5 +38,7 @@ def test_after_failure(
 
 
 def test_quarantine() -> None:
-    assert retry_at(1, NOW, 0) == NOW + timedelta(minutes=15)
+    assert [retry_at(n, NOW, 0.5) for n in (1, 2)] == [NOW, NOW]  # in the very next rounds
+    assert retry_at(3, NOW, 0) == NOW + timedelta(minutes=15)
+    assert retry_at(4, NOW, 0) == NOW + timedelta(minutes=30)
     assert retry_at(99, NOW, 0) == NOW + DAY

@@ -114,7 +114,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("digest", name="message_digest"),
     )
-    op.create_index("message_copy_key", "message", ["copy_key"], unique=False)
+    op.create_index("message_header_digest", "message", ["header_digest"], unique=False)
     op.create_index("message_segment", "message", ["segment_id"], unique=False)
     op.create_table(
         "run",
