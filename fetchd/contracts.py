@@ -5,7 +5,7 @@ a source of secrets owe each other. Implementations live on the floors above;
 `tests/contracts/` runs one suite per seam against every implementation.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -122,6 +122,14 @@ class Recorded:
     commit: Commit
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentFacts:
+    """What the catalog knows of a segment: its valid length, and whether it may grow."""
+
+    length: int
+    sealed: bool
+
+
 # -- Delivery -------------------------------------------------------------------
 
 
@@ -183,6 +191,7 @@ class ServerFacts:
     pipelining: bool = False
     implementation: str = ""
     tls: str = ""  # version and cipher, empty on a plaintext line
+    partial_listings: bool = False  # shows a part of the maildrop at a time, hides what was read
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +204,14 @@ class HeaderDigest:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """The server lists this message but will not hand it over (yielded in place of it)."""
+    """The server lists this message but will not hand it over (yielded in place of it).
+
+    `oversize`: not the server's refusal but the owner's, by max_message_size.
+    """
 
     remote: RemoteMessage
     reason: str
+    oversize: bool = False
 
 
 class Session(Protocol):
@@ -206,19 +219,28 @@ class Session(Protocol):
 
     facts: ServerFacts
 
+    @property
+    def in_progress(self) -> RemoteMessage | None:
+        """The message whose answer is due first: where the line broke, if it breaks."""
+
     async def mailboxes(self) -> Sequence[str]: ...
 
     async def list(self, mailbox: str, unchanged: bytes | None = None) -> "Listing | None":
         """What is there; None when the listing's digest still is `unchanged`."""
 
-    def headers(self, messages: Sequence[RemoteMessage]) -> AsyncIterator[HeaderDigest]:
+    def headers(self, messages: Sequence[RemoteMessage]) -> AsyncGenerator[HeaderDigest, None]:
         """Header digests, pipelined; messages whose header cannot be had are left out."""
 
-    def fetch(self, messages: Iterable[RemoteMessage]) -> AsyncIterator[Fetched | Unavailable]:
+    def fetch(
+        self, messages: Iterable[RemoteMessage]
+    ) -> AsyncGenerator[Fetched | Unavailable, None]:
         """Bodies, pipelined, in the order given."""
 
     async def retire(self, messages: Sequence[RemoteMessage]) -> None:
         """Ask the server to drop these; a fact only when `close` returns them."""
+
+    async def keep_alive(self) -> None:
+        """Let the server know that we are still there while something else takes its time."""
 
     async def close(self) -> frozenset[bytes]:
         """End the session in order; the uids whose removal the server confirmed."""

@@ -1,82 +1,214 @@
 """Logs for the postmaster: named events, human on a terminal, JSON elsewhere, never a secret.
 
-Configured once by the command line; every other module asks for `log()`. The
-redactor is the second net: secrets are registered when they are read, and any
-line that would show one, in whatever field, shows `***` instead.
+Configured once by the command line; every other module asks for `log()`. An
+event below the level costs a comparison; structlog, which takes a tenth of a
+second to import, is imported when the first event is written.
+
+The redactor is the second net: secrets are registered when they are read, and
+any line that would show one, in whatever field and in any of the spellings that
+`_spellings` knows, shows `***` instead. To add a spelling, add it there.
 """
 
 import base64
-import logging
+import json
+import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import suppress
 from typing import Any, Literal
+from urllib.parse import quote, quote_plus
 
-import structlog
-
+Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "human", "json"]
 
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _SHORTEST_SECRET = 4  # shorter ones would redact half of every line
-_secrets: set[str] = set()
+_BASE64 = r"[A-Za-z0-9+/_=-]*"
 
 
-def log() -> Any:
-    """The logger. Events are nouns and verbs: `sync.finished`, `message.quarantined`."""
-    return structlog.get_logger()
+class EventLog:
+    """Events are nouns and verbs (`sync.finished`); fields say the rest."""
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """For whoever looks for a fault."""
+        self._write("debug", event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Something was done."""
+        self._write("info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Something waits or was set aside; fetchd goes on by itself."""
+        self._write("warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Something failed."""
+        self._write("error", event, fields)
+
+    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        if _LEVELS[level] >= _threshold:
+            getattr(_logger(), level)(event, **fields)
+
+
+_log = EventLog()
+_threshold = _LEVELS["info"]
+_form: Format = "auto"
+_structlog: Any = None
+_literal: tuple[str, ...] = ()  # longest first; replaced as a whole, since threads read it
+_encoded: tuple[tuple[str, re.Pattern[str]], ...] = ()  # what to look for, what to take out
+
+
+def log() -> EventLog:
+    """The log of this process."""
+    return _log
+
+
+def configure(level: Level = "info", form: Format = "auto") -> None:
+    """Send events to standard error, from `level` on."""
+    global _threshold, _form, _structlog
+    _threshold, _form, _structlog = _LEVELS[level], form, None
 
 
 def conceal(*secrets: str) -> None:
-    """Never show these again, nor what they look like in base64."""
+    """Never show these again, nor what they look like where programs and protocols spell them."""
+    global _literal, _encoded
+    literal, encoded = set(_literal), dict(_encoded)
     for secret in secrets:
-        if len(secret) >= _SHORTEST_SECRET:
-            _secrets.add(secret)
-            _secrets.add(base64.b64encode(secret.encode()).decode())
+        if len(secret) < _SHORTEST_SECRET or secret in literal:
+            continue
+        literal |= set(_spellings(secret))
+        for core in _cores(secret):
+            encoded[core] = re.compile(_BASE64 + re.escape(core) + _BASE64)
+    _literal = tuple(sorted(literal, key=len, reverse=True))
+    _encoded = tuple(encoded.items())
 
 
 def redact(text: str) -> str:
     """The text with every concealed secret replaced."""
-    for secret in _secrets:
-        text = text.replace(secret, "***")
+    for core, token in _encoded:
+        if core in text:
+            text = token.sub("***", text)
+    for spelling in _literal:
+        text = text.replace(spelling, "***")
     return text
 
 
-def configure(level: str = "info", form: Format = "auto") -> None:
-    """Send events to standard error, from `level` on."""
-    human = form == "human" or (form == "auto" and sys.stderr.isatty())
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _redact_event,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-            if human
-            else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
-        ),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=False,
-    )
-
-
-def _redact_event(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    return {key: _redacted(value) for key, value in event.items()}
-
-
-def _redacted(value: Any) -> Any:
+def redacted(value: Any) -> Any:
+    """The same for what holds text: mappings, sequences, octets; plain values only."""
     match value:
         case str():
             return redact(value)
         case bytes():
             return redact(value.decode("utf-8", "backslashreplace"))
         case dict():
-            return {k: _redacted(v) for k, v in value.items()}
-        case list() | tuple():
-            return [_redacted(v) for v in value]
-        case int() | float() | None:
+            return {redact(str(k)): redacted(v) for k, v in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [redacted(v) for v in value]
+        case bool() | int() | float() | None:
             return value
         case _:
             return redact(str(value))
+
+
+def printable(text: str) -> str:
+    """The text without anything that a terminal would obey; such characters are shown as escapes.
+
+    What a server or a mail says may be shown to people, never be run by their terminal.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """As it is, and as URLs, repr, JSON and hexadecimal dumps write it."""
+    octets = secret.encode("utf-8", "surrogateescape")
+    yield secret
+    yield repr(secret)[1:-1]
+    yield repr(octets)[2:-1]
+    yield json.dumps(secret)[1:-1]
+    # Unlike the others, these may be written with small or large digits.
+    for spelling in (quote(octets), quote(octets, safe=""), quote_plus(octets)):
+        yield spelling
+        yield re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), spelling)
+    yield octets.hex()
+    yield octets.hex().upper()
+
+
+def _cores(secret: str) -> Iterator[str]:
+    """What base64 makes of the secret at any place in a longer text.
+
+    SASL PLAIN is base64 of NUL user NUL secret, XOAUTH2 has the token in the
+    middle: where the secret begins decides by which of three sets of characters
+    it shows. Those that also hold bits of its neighbours are left out here; the
+    whole base64 word around the rest is what `redact` takes out.
+    """
+    octets = secret.encode("utf-8", "surrogateescape")
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + octets).decode().rstrip("=")
+        whole = text[-(-before * 8 // 6) : (before + len(octets)) * 8 // 6]
+        if len(whole) >= _SHORTEST_SECRET:
+            yield whole
+            yield whole.translate(str.maketrans("+/", "-_"))
+
+
+def _logger() -> Any:
+    global _structlog
+    if _structlog is None:
+        _structlog = _new_logger()
+    return _structlog
+
+
+def _new_logger() -> Any:
+    import structlog
+
+    human = _form == "human" or (_form == "auto" and _is_terminal())
+    renderer = (
+        structlog.dev.ConsoleRenderer(colors=_is_terminal())
+        if human
+        else structlog.processors.JSONRenderer()
+    )
+    return structlog.wrap_logger(
+        structlog.WriteLogger(_StandardError()),  # type: ignore[arg-type]
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _redact_for_terminal if human else _redact_event,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_threshold),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+class _StandardError:
+    """Standard error as it is now: a live display puts itself in its place.
+
+    A log that cannot be written must not end a sync.
+    """
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+def _redact_event(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    return {key: redacted(value) for key, value in event.items()}
+
+
+def _redact_for_terminal(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    shown = _redact_event(_logger, _method, event)
+    return {key: printable(v) if isinstance(v, str) else v for key, v in shown.items()}

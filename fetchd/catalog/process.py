@@ -7,17 +7,9 @@ only after it was locked; hence an unlocked one is always a dead one.
 
 import fcntl
 import os
-import secrets
-import time
 from pathlib import Path
 
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
-
-def new_ulid() -> str:
-    """A unique name that sorts by time: 48 bits of milliseconds, 80 of chance."""
-    number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+from fetchd.ulid import new_ulid
 
 
 class ProcessLock:

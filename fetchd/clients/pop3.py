@@ -2,26 +2,23 @@
 
 `exchange` is the only loop; everything else is one call of it. The window is
 bounded by octets expected and by count, and is 1 unless PIPELINING was
-announced (RFC 2449 §6.6). Whoever abandons an exchange need not care: the next
-one first reads what is still owed.
+announced (RFC 2449 §6.6). Neither side can block the other: our commands wait
+in our own memory, and while one is unanswered we read. Whoever abandons an
+exchange need not care: the next one first reads what is still owed.
 
-To treat one more refusal, change `refusal`.
+Deadlines: one on each read, and one on each answer as a whole (`pace`).
 """
 
+import asyncio
 import base64
-import re
-from collections.abc import AsyncIterator, Callable, Iterable
-from datetime import timedelta
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 
+from fetchd.clients.pace import MIN_RATE, Pace
+from fetchd.clients.refusals import refusal
 from fetchd.clients.stream import Stream
-from fetchd.errors import (
-    AccountRefused,
-    AuthenticationFailed,
-    ConnectionFailed,
-    FetchdError,
-    RemoteProtocolError,
-    ServerUnavailable,
-)
+from fetchd.errors import ConnectionFailed, FetchdError, RemoteProtocolError
 from fetchd.protocol.pop3 import (
     BodyChunk,
     BodyEnd,
@@ -35,8 +32,9 @@ from fetchd.protocol.pop3 import (
 from fetchd.protocol.sasl import Mechanism
 
 WINDOW_OCTETS = 16 << 20  # expected in outstanding answers
-WINDOW_COUNT = 2000  # 60 KB of commands: no socket buffer can block on them
+WINDOW_COUNT = 2000  # 30 KB of commands
 MAX_COMMAND = 255  # RFC 2449 §4
+MAX_TURNS = 16  # of one AUTH; SCRAM takes three
 
 Ask = tuple[str, bytes, int]  # verb, argument, octets expected in answer
 Transcript = Callable[[str, str], None]  # direction "C" or "S", a line without secrets
@@ -52,52 +50,64 @@ class Pop3Client:
         self.protocol = Pop3Protocol()
         self.pipelining = False
         self._timeout = read_timeout
+        self._pace = Pace(read_timeout)
         self._transcript = transcript
-        self._backlog: list[Event] = []
+        self._farewell: FetchdError | None = None
 
     async def greeting(self) -> str:
         """The server's first words."""
-        for event in await self._receive("a greeting"):
-            match event:
-                case Greeting(text):
-                    return text
-                case Farewell(text):
-                    raise refusal(text, "the server refuses us")
-        return await self.greeting()
+        try:
+            while True:
+                for event in await self._receive("a greeting"):
+                    if isinstance(event, Greeting):
+                        return event.text
+        except ConnectionFailed as error:
+            if not self.stream.tls:
+                error.advice = 'Check host and port; is it the port for tls = "implicit"?'
+            raise
 
-    async def exchange(self, asks: Iterable[Ask]) -> AsyncIterator[list[Event]]:
+    async def exchange(self, asks: Iterable[Ask]) -> AsyncGenerator[list[Event], None]:
         """Send the commands as the window allows; events as they come."""
         await self._settle()
         queue = iter(asks)
-        sizes: list[int] = []
-        outstanding, answered, upcoming = 0, 0, next(queue, None)
+        upcoming: Ask | None = None
+        expected: deque[int] = deque()  # octets, for each unanswered command
+        outstanding = 0  # their sum
         pending = self.protocol.pending
         limit = WINDOW_COUNT if self.pipelining else 1
-        while upcoming is not None or pending:
+        while True:
             out: list[bytes] = []
-            while upcoming is not None and len(pending) < limit:
-                if pending and outstanding + upcoming[2] > WINDOW_OCTETS:
+            while len(pending) < limit:
+                upcoming = upcoming or next(queue, None)
+                if upcoming is None or (pending and outstanding + upcoming[2] > WINDOW_OCTETS):
                     break
-                out.append(self._send(upcoming[0], upcoming[1]))
-                sizes.append(upcoming[2])
-                outstanding += upcoming[2]
-                upcoming = next(queue, None)
+                verb, argument, octets = upcoming
+                out.append(self._send(verb, argument))
+                expected.append(octets)
+                outstanding += octets
+                upcoming = None
             if out:
                 self.stream.write(b"".join(out))
-            events = await self._receive("an answer")
-            done = len(sizes) - len(pending)
-            outstanding -= sum(sizes[answered:done])
-            answered = done
+            if not pending:
+                return
+            events = await self._receive(f"an answer to {pending[0].verb}")
+            while len(expected) > len(pending):
+                outstanding -= expected.popleft()
             yield events
 
     async def ask(self, verb: str, argument: bytes = b"") -> Reply:
         """One command with a reply of one line or one listing."""
-        reply: Reply | None = None
-        async for events in self.exchange([(verb, argument, 0)]):
-            reply = next((event for event in events if isinstance(event, Reply)), reply)
-        if reply is None:
-            raise RemoteProtocolError(f"no reply to {verb}")
+        (reply,) = await self.ask_all((verb, argument))
         return reply
+
+    async def ask_all(self, *commands: tuple[str, bytes]) -> list[Reply]:
+        """Several, in one flight where the server allows it."""
+        replies: list[Reply] = []
+        asks = ((verb, argument, 0) for verb, argument in commands)
+        async with aclosing(self.exchange(asks)) as answers:
+            async for events in answers:
+                replies += (event for event in events if isinstance(event, Reply))
+        return replies
 
     async def authenticate(self, name: str, mechanism: Mechanism) -> Reply:
         """AUTH with its turns (RFC 5034 §4)."""
@@ -109,12 +119,18 @@ class Pop3Client:
             if len(argument) + len(encoded) + 8 <= MAX_COMMAND:
                 argument, first = argument + b" " + encoded, None
         self.stream.write(self._send("AUTH", argument))
+        turns = 0
         while True:
             for event in await self._receive("an answer to AUTH"):
                 match event:
                     case Continuation(challenge):
-                        response = first if first is not None else _turn(mechanism, challenge)
-                        first = None
+                        turns += 1
+                        if turns > MAX_TURNS:
+                            raise RemoteProtocolError(f"{name} does not come to an end")
+                        if first is None:  # in a thread, since SCRAM computes for long
+                            response = await asyncio.to_thread(_turn, mechanism, challenge)
+                        else:
+                            response, first = first, None
                         self._note("C", "***")
                         self.stream.write(self.protocol.respond(base64.b64encode(response)))
                     case Reply(ok=ok):
@@ -125,26 +141,42 @@ class Pop3Client:
     async def _settle(self) -> None:
         """Read the answers to an abandoned exchange away."""
         while self.protocol.pending:
-            await self._receive("an answer")
+            await self._receive(f"an answer to {self.protocol.pending[0].verb}")
 
     def _send(self, verb: str, argument: bytes) -> bytes:
+        if self._farewell is not None:
+            raise self._farewell
         octets = self.protocol.send(verb, argument)
         if self._transcript is not None:
             self._note("C", repr(self.protocol.pending[-1]))
         return octets
 
     async def _receive(self, purpose: str) -> list[Event]:
+        """One read's events; `purpose` is for the sentence if there is none."""
+        if (error := self._farewell or self.protocol.fault) is not None:
+            raise error
+        clock = asyncio.get_running_loop().time
+        begun = clock()
         data = await self.stream.read(self._timeout, purpose)
         if not data:
-            raise ConnectionFailed(
-                f"{self.stream.host}:{self.stream.port} hung up while we waited for {purpose}"
-            )
+            raise ConnectionFailed(f"{self.stream.where} hung up while we waited for {purpose}")
+        self._pace.note(clock() - begun, len(data))
         events = self.protocol.receive(data)
-        for event in events:
+        for position, event in enumerate(events):
             if self._transcript is not None:
                 self._note("S", _shown(event))
-            if isinstance(event, Farewell) and self.protocol.state.name != "AUTHORIZATION":
-                raise refusal(event.text, "the server ended the session")
+            if isinstance(event, Farewell):
+                self._farewell = refusal(event.text, f"{self.stream.where} turns us away")
+                if position == 0:
+                    raise self._farewell
+                return events[:position]
+            if not isinstance(event, BodyChunk):
+                self._pace.restart()
+        if self._pace.too_slow:
+            raise ConnectionFailed(
+                f"{self.stream.where} is too slow: less than {MIN_RATE} octets a second "
+                f"while we waited for {purpose}"
+            )
         return events
 
     def _note(self, direction: str, line: str) -> None:
@@ -154,9 +186,10 @@ class Pop3Client:
 
 def _turn(mechanism: Mechanism, challenge: bytes) -> bytes:
     try:
-        return mechanism.respond(base64.b64decode(challenge))
-    except ValueError as error:
-        raise RemoteProtocolError("a challenge that is not base64", challenge) from error
+        raw = base64.b64decode(challenge, validate=True)
+    except ValueError:
+        raw = challenge  # `+ Username:` in plain words, which LOGIN need not understand
+    return mechanism.respond(raw)
 
 
 def _shown(event: Event) -> str:
@@ -173,36 +206,3 @@ def _shown(event: Event) -> str:
             return text
         case Continuation():
             return "+ ***"
-
-
-_CODE = re.compile(r"^\[([A-Za-z/-]+)[^\]]*\]\s*")
-_PASSING = re.compile(
-    r"lock|busy|in use|too many|too often|try (?:it )?again|temporar|later|unavailable"
-    r"|internal|timed? ?out|rate limit|maintenance|already",
-    re.IGNORECASE,
-)
-
-
-def response_code(text: str) -> str:
-    """The extended response code of a reply (RFC 2449 §8), "" without one."""
-    found = _CODE.match(text)
-    return found[1].upper() if found else ""
-
-
-def refusal(
-    text: str, what: str, *, login: bool = False, wait: timedelta | None = None
-) -> FetchdError:
-    """The error that an -ERR means (RFC 2449 §8.1, RFC 3206); `login`: it answered a login."""
-    sentence = f"{what}: {text}" if text else what
-    match response_code(text):
-        case "IN-USE" | "SYS/TEMP":
-            return ServerUnavailable(sentence)
-        case "LOGIN-DELAY":
-            return ServerUnavailable(sentence, wait=wait)
-        case "SYS/PERM":
-            return AccountRefused(sentence)
-        case "AUTH":
-            return AuthenticationFailed(sentence)
-    if login and not _PASSING.search(text):
-        return AuthenticationFailed(sentence)
-    return ServerUnavailable(sentence)

@@ -4,7 +4,8 @@
 `write` never waits. This is the only place where OSError, ssl.SSLError and
 TimeoutError of the network become ConnectionFailed or TlsFailed.
 
-To explain one more certificate fault, add a row to _CERTIFICATE_FAULTS.
+Each fault is one sentence that names the host and, as advice, what to do. To
+explain one more, add a row to _CERTIFICATE_FAULTS, _TLS_FAULTS or _NETWORK_FAULTS.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 from fetchd.errors import ConnectionFailed, RemoteProtocolError, TlsFailed
@@ -52,8 +54,24 @@ _CERTIFICATE_FAULTS = {
     18: ("is self-signed", "Name its authority in ca_file, or pin it with 'fingerprint'."),
     19: ("comes from an authority unknown here", "Name that authority in ca_file."),
     20: ("comes from an authority unknown here", "Name that authority in ca_file."),
+    21: ("comes without the authority that signed it", "Name that authority in ca_file."),
     62: ("is for another host name", "Set host to the name in the certificate."),
     64: ("is not for this IP address", "Set host to the name in the certificate."),
+}
+_NOT_TLS = ("does not speak TLS on this port", 'Is it the port for tls = "starttls"?')
+_TOO_OLD = ("speaks no version of TLS as new as min_tls", "Lower min_tls, or ask the provider.")
+_WANTS_CERTIFICATE = ("wants a client certificate", "Name one in client_certificate.")
+_REJECTS_CERTIFICATE = ("rejects our client certificate", "Check client_certificate.")
+# OpenSSL's reasons (sslerr.h) -> what to say, what to do
+_TLS_FAULTS = {
+    "WRONG_VERSION_NUMBER": _NOT_TLS,
+    "PACKET_LENGTH_TOO_LONG": _NOT_TLS,
+    "RECORD_LAYER_FAILURE": _NOT_TLS,  # from OpenSSL 3.2 on
+    "UNSUPPORTED_PROTOCOL": _TOO_OLD,
+    "TLSV1_ALERT_PROTOCOL_VERSION": _TOO_OLD,
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _WANTS_CERTIFICATE,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _REJECTS_CERTIFICATE,
+    "TLSV1_ALERT_UNKNOWN_CA": _REJECTS_CERTIFICATE,
 }
 _NETWORK_FAULTS = {
     errno.ECONNREFUSED: ("refused the connection", "Check host and port: nobody listens there."),
@@ -70,8 +88,9 @@ class Stream(asyncio.Protocol):
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
+        self.where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.tls = ""  # version and cipher, once encrypted
-        self._where = f"{host}:{port}"
+        self.expiry = ""  # of the peer's certificate, where it was verified
         self._transport: asyncio.Transport | None = None
         self._chunks: list[bytes] = []
         self._size = 0
@@ -116,7 +135,7 @@ class Stream(asyncio.Protocol):
 
     async def read(self, timeout: float, purpose: str = "an answer") -> bytes:  # noqa: ASYNC109
         """All that has arrived, at least one octet; b"" when the peer has hung up."""
-        with _network_faults(self._where, f"{purpose} within {timeout:g} s"):
+        with _network_faults(self.where, f"{purpose} within {timeout:g} s"):
             if not self._chunks and not self._ended:
                 self._waiter = asyncio.get_running_loop().create_future()
                 try:
@@ -144,8 +163,8 @@ class Stream(asyncio.Protocol):
         assert self._transport is not None
         if self._chunks:
             raise RemoteProtocolError("plaintext before the TLS handshake", b"".join(self._chunks))
-        context = tls_context(settings)
-        with _network_faults(self._where, f"the TLS handshake within {timeout:g} s"):
+        context = await asyncio.to_thread(tls_context, settings)
+        with _network_faults(self.where, f"the TLS handshake within {timeout:g} s"):
             async with asyncio.timeout(timeout):
                 encrypted = await asyncio.get_running_loop().start_tls(
                     self._transport,
@@ -155,11 +174,12 @@ class Stream(asyncio.Protocol):
                     ssl_handshake_timeout=timeout,
                 )
         if encrypted is None:
-            raise TlsFailed(f"{self._where} hung up during the TLS handshake")
+            raise TlsFailed(f"{self.where} hung up during the TLS handshake")
         self._transport = encrypted
         secured = encrypted.get_extra_info("ssl_object")
         self._check_pin(settings, secured.getpeercert(binary_form=True) or b"")
         self.tls = f"{secured.version()} {secured.cipher()[0]}"
+        self.expiry = secured.getpeercert().get("notAfter", "")
 
     def _check_pin(self, settings: TlsSettings, certificate: bytes) -> None:
         if settings.fingerprint is None:
@@ -168,7 +188,7 @@ class Stream(asyncio.Protocol):
         if found != settings.fingerprint.replace(":", "").strip().lower():
             self.abort()
             raise TlsFailed(
-                f"the certificate of {self._where} has the fingerprint {found}, not the pinned one",
+                f"the certificate of {self.where} has the fingerprint {found}, not the pinned one",
                 advice="If the server has a new certificate, verify it and change 'fingerprint'.",
             )
 
@@ -197,7 +217,7 @@ async def open_stream(
 ) -> Stream:
     """Connect, and encrypt at once where the settings say so."""
     stream = Stream(host, port)
-    with _network_faults(stream._where, f"a connection within {timeout:g} s"):  # noqa: SLF001
+    with _network_faults(stream.where, f"a connection within {timeout:g} s"):
         async with asyncio.timeout(timeout):
             await asyncio.get_running_loop().create_connection(
                 lambda: stream, host, port, happy_eyeballs_delay=NEXT_ADDRESS_DELAY
@@ -212,22 +232,37 @@ async def open_stream(
 
 
 def tls_context(settings: TlsSettings) -> ssl.SSLContext:
-    """Verification on, unless one certificate is pinned."""
+    """Verification on, unless one certificate is pinned; blocking."""
+    if settings.ca_file is None and settings.client_certificate is None:
+        return _shared_context(settings.min_tls, settings.fingerprint is not None)
     try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
+        context = _new_context(settings.min_tls, settings.fingerprint is not None, settings.ca_file)
         if settings.client_certificate is not None:
-            context.load_cert_chain(settings.client_certificate)
+            # An empty passphrase, lest OpenSSL should ask for one on the terminal.
+            context.load_cert_chain(settings.client_certificate, password="")
     except (OSError, ssl.SSLError) as error:
         files = [str(f) for f in (settings.ca_file, settings.client_certificate) if f is not None]
         raise TlsFailed(
-            f"cannot load {' or '.join(files)}: {error}", advice="Name a readable PEM file."
+            f"cannot load {' or '.join(files)}: {_reason(error)}",
+            advice="Name readable PEM files, client_certificate with its key unencrypted.",
         ) from error
-    context.minimum_version = (
-        ssl.TLSVersion.TLSv1_3 if settings.min_tls == "1.3" else ssl.TLSVersion.TLSv1_2
-    )
-    if settings.fingerprint is not None:
+    return context
+
+
+@lru_cache(maxsize=4)
+def _shared_context(min_tls: str, pinned: bool) -> ssl.SSLContext:
+    """One for all accounts: reading the system's authorities takes 20 ms."""
+    return _new_context(min_tls, pinned, None)
+
+
+def _new_context(min_tls: str, pinned: bool, ca_file: Path | None) -> ssl.SSLContext:
+    if pinned:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    else:
+        context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if min_tls == "1.3" else ssl.TLSVersion.TLSv1_2
     return context
 
 
@@ -242,8 +277,10 @@ def _network_faults(where: str, awaited: str) -> Iterator[None]:
         what, advice = _CERTIFICATE_FAULTS.get(error.verify_code, (error.verify_message, None))
         raise TlsFailed(f"the certificate of {where} {what}", advice=advice) from error
     except ssl.SSLError as error:
-        raise TlsFailed(_tls_sentence(where, error)) from error
-    except socket.gaierror as error:
+        unknown = (f"broke off TLS: {_reason(error)}", None)
+        sentence, advice = _TLS_FAULTS.get(error.reason or "", unknown)
+        raise TlsFailed(f"{where} {sentence}", advice=advice) from error
+    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: no name by IDNA's rules
         host = where.rsplit(":", 1)[0]
         raise ConnectionFailed(
             f"the host name {host} was not found", advice="Check host, and this machine's DNS."
@@ -253,10 +290,10 @@ def _network_faults(where: str, awaited: str) -> Iterator[None]:
         raise ConnectionFailed(f"{where} {sentence}", advice=advice) from error
 
 
-def _tls_sentence(where: str, error: ssl.SSLError) -> str:
-    if error.reason in ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG"):
-        return f'{where} does not speak TLS on this port; is it a port for tls = "starttls"?'
-    return f"TLS with {where} failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
+def _reason(error: OSError) -> str:
+    """OpenSSL's word, or the system's."""
+    reason = getattr(error, "reason", None)
+    return reason.replace("_", " ").lower() if reason else error.strerror or str(error)
 
 
 def _number(error: OSError) -> int:

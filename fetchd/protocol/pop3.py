@@ -6,7 +6,8 @@ whole of pipelining is one queue of commands still unanswered. A command leaves
 `pending` with the last octet of its answer, not with its status line.
 
 `receive()` may be fed octets cut anywhere; its cost is linear in their number.
-It returns events or raises RemoteProtocolError, after which the session is over.
+It returns events or raises RemoteProtocolError, after which the session is over;
+what was whole before the fault is returned first, and `fault` is raised later.
 
 To change what a command may do, change its row in RULES.
 """
@@ -28,7 +29,9 @@ MAX_STRAY_LINES = 16  # lines of prose after the greeting that some servers send
 _BODY_END = b"\r\n.\r\n"  # RFC 1939 §3; a dot between bare LFs ends nothing
 _BLOCK_END = re.compile(rb"\n\.\r?\n")
 _FORBIDDEN = re.compile(rb"[\x00\r\n]")
-_LISTING_LINE = re.compile(rb"^[ \t]*([0-9]{1,10})[ \t]+([^\r\n]*?)[ \t]*\r?$", re.MULTILINE)
+_LISTING_LINE = re.compile(
+    rb"^[ \t]*([0-9]{1,10})[ \t]+([^ \t\r\n]+(?:[ \t]+[^ \t\r\n]+)*)", re.MULTILINE
+)
 
 
 class State(Enum):
@@ -148,7 +151,7 @@ Event = Greeting | Continuation | Reply | BodyChunk | BodyEnd | Farewell
 
 def parse_listing(raw: bytes) -> dict[int, bytes]:
     """Message number -> value of an answer to LIST or UIDL; unreadable lines are left out."""
-    return {int(number): value for number, value in _LISTING_LINE.findall(raw) if value}
+    return {int(number): value for number, value in _LISTING_LINE.findall(raw)}
 
 
 class Pop3Protocol:
@@ -157,6 +160,7 @@ class Pop3Protocol:
     def __init__(self, max_body: int = MAX_BODY) -> None:
         self.state = State.GREETING
         self.pending: deque[Command] = deque()
+        self.fault: RemoteProtocolError | None = None
         self._max_body = max_body
         self._rest = b""  # octets not understood yet: part of a line, or of a body's end
         self._shape = Shape.LINE  # what the next octets are
@@ -175,6 +179,8 @@ class Pop3Protocol:
     def send(self, verb: str, argument: bytes = b"") -> bytes:
         """Octets of one command, or LocalProtocolError if it is not legal now."""
         rule = RULES[verb]
+        if self.fault is not None:
+            raise self.fault
         if self.state not in rule.legal_in:
             raise LocalProtocolError(f"{verb} is not legal in {self.state.name}")
         if self.pending and (rule.alone or RULES[self.pending[-1].verb].alone):
@@ -198,19 +204,24 @@ class Pop3Protocol:
 
     def receive(self, data: bytes) -> list[Event]:
         """Events completed by these octets; `b""` means that the peer hung up."""
+        if self.fault is not None:
+            raise self.fault
         if self.state is State.CLOSED:
-            return []  # after QUIT, or once broken, nothing more is worth hearing
-        if not data:
-            self.state = State.CLOSED
-            raise RemoteProtocolError(
-                f"connection closed with {len(self.pending)} replies outstanding"
-            )
+            return []  # after QUIT nothing more is worth hearing
         events: list[Event] = []
         try:
+            if not data:
+                raise RemoteProtocolError(
+                    f"connection closed with {len(self.pending)} replies outstanding"
+                )
             self._read(self._rest + data if self._rest else data, events)
-        except RemoteProtocolError:
+        except RemoteProtocolError as error:
+            self.fault = error
+            # Before the login every event is a step that must not be taken now.
+            early = self.state is not State.TRANSACTION
             self.state = State.CLOSED
-            raise
+            if early or not events:
+                raise
         return events
 
     def _read(self, data: bytes, events: list[Event]) -> None:
@@ -301,7 +312,7 @@ class Pop3Protocol:
             if data.startswith(b".\r\n", position):
                 self._end_body(events)
                 return position + 3
-            position += 1  # the first line is stuffed
+            position += data.startswith(b"..", position)
         end = data.find(_BODY_END, position)
         if end >= 0:
             self._chunk(data[position : end + 2], events)
@@ -321,7 +332,8 @@ class Pop3Protocol:
         self._body_size += len(data)
         if self._body_size > self._max_body:
             raise RemoteProtocolError(f"a message of more than {self._max_body} octets")
-        events.append(BodyChunk(data.replace(b"\r\n.", b"\r\n")))
+        # Only a doubled dot is a stuffed one: some servers stuff no dots, or not the first.
+        events.append(BodyChunk(data.replace(b"\r\n..", b"\r\n.")))
 
     def _read_block(self, data: bytes, position: int, events: list[Event]) -> tuple[bytes, int]:
         """Gather a listing; gives what lies behind its end, and where to go on in it."""
@@ -343,7 +355,4 @@ class Pop3Protocol:
 
 def _open_end(data: bytes) -> int:
     """How many octets at the end of `data` may be the beginning of a body's end."""
-    for length in (4, 3, 2, 1):
-        if data.endswith(_BODY_END[:length]):
-            return length
-    return 0
+    return next((n for n in (4, 3, 2, 1) if data.endswith(_BODY_END[:n])), 0)

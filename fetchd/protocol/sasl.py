@@ -103,6 +103,7 @@ class _Scram:
 
         self._error: type[Exception] = scramp.ScramException
         self._turn = 0
+        self._proven = False
         try:
             self._client: Any = scramp.ScramClient([name], login.username, login.secret)
         except scramp.ScramException as error:
@@ -110,13 +111,15 @@ class _Scram:
 
     @property
     def finished(self) -> bool:
-        return self._turn >= 2
+        return self._proven
 
     def initial(self) -> bytes | None:
         first: str = self._client.get_client_first()
         return first.encode()
 
     def respond(self, challenge: bytes) -> bytes:
+        if challenge.startswith(b"e="):
+            return b""  # RFC 5802 §7: refused; the server says so again in its own words
         self._turn += 1
         try:
             text = challenge.decode()
@@ -126,15 +129,17 @@ class _Scram:
                 return final.encode()
             if self._turn == 2:
                 self._client.set_server_final(text)
+                self._proven = True
                 return b""
         except (self._error, ValueError) as error:
-            raise RemoteProtocolError(f"SCRAM went wrong: {error}") from error
+            raise RemoteProtocolError(f"the server's part of SCRAM is wrong: {error}") from error
         raise RemoteProtocolError("SCRAM has no third challenge")
 
 
 def _plain(login: Login) -> Mechanism:
-    """RFC 4616."""
-    return _Script(f"\0{login.username}\0{login.secret}".encode())
+    """RFC 4616; said again to a server that asks although it has been told."""
+    message = f"\0{login.username}\0{login.secret}".encode()
+    return _Script(message, message)
 
 
 def _xoauth2(login: Login) -> Mechanism:

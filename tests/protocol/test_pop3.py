@@ -1,7 +1,7 @@
 """The POP3 engine: any cutting of the octets gives the same session."""
 
 import random
-import time
+from contextlib import suppress
 
 import pytest
 
@@ -9,8 +9,10 @@ from fetchd.errors import LocalProtocolError, RemoteProtocolError
 from fetchd.protocol.pop3 import (
     RULES,
     BodyChunk,
+    BodyEnd,
     Event,
     Pop3Protocol,
+    Reply,
     State,
     parse_listing,
 )
@@ -121,15 +123,20 @@ def test_secrets_do_not_show() -> None:
     assert "swordfish" not in repr(protocol.pending) + repr(protocol)
 
 
-if __name__ == "__main__":
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+def test_what_was_whole_before_a_fault_is_not_lost(step: int) -> None:
     protocol = opened()
-    for _ in range(2000):
-        protocol.send("RETR", b"1")
-    wire = (b"+OK\r\n" + stuffed(b"x" * 70 + b"\r\n") * 1) * 2000
-    begun = time.perf_counter()
-    protocol.receive(wire)
-    print((time.perf_counter() - begun) / 2000 * 1e6, "us per message")
-    raw = b"".join(b"%d %032d\r\n" % (n, n) for n in range(100000))
-    begun = time.perf_counter()
-    parse_listing(raw)
-    print(time.perf_counter() - begun, "s per 100,000 lines")
+    for number in b"123":
+        protocol.send("RETR", b"%c" % number)
+    wire = b"+OK\r\na\r\n.\r\n-ERR no\r\ngarbage\r\n"
+    events: list[Event] = []
+    for start in range(0, len(wire), step):
+        with suppress(RemoteProtocolError):  # in small steps it comes alone and at once
+            events += protocol.receive(wire[start : start + step])
+    with pytest.raises(RemoteProtocolError, match="garbage"):
+        protocol.receive(b"more")
+    assert sum(isinstance(event, BodyEnd) for event in events) == 1
+    assert isinstance(events[-1], Reply)
+    assert [command.argument for command in protocol.pending] == [b"3"]
+    with pytest.raises(RemoteProtocolError, match="garbage"):
+        protocol.send("QUIT")

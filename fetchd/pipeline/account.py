@@ -1,0 +1,285 @@
+"""One sync of one account, from login to server retirement. Read this module first.
+
+The order is the safety argument: a message leaves the server only after its
+octets are durable in the archive, its rows and deliveries are committed, every
+destination it is owed to has taken it, and the archive has been read back.
+What a step finds out is recorded behind it, never before.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import replace
+from datetime import datetime
+
+from fetchd.catalog import inventory as inventories
+from fetchd.catalog import leases, runs
+from fetchd.catalog.database import Catalog
+from fetchd.contracts import Session
+from fetchd.errors import (
+    AccountBusy,
+    CatalogError,
+    ConnectionFailed,
+    FetchdError,
+    RemoteProtocolError,
+    Scope,
+    ServerUnavailable,
+    TlsFailed,
+)
+from fetchd.pipeline.errand import Errand
+from fetchd.pipeline.fetch import Fetcher
+from fetchd.pipeline.lease import LEASE, under_lease
+from fetchd.pipeline.report import Failure, RunReport
+from fetchd.pipeline.survey import Survey, survey_mailbox
+from fetchd.pipeline.thin import next_look, thin
+from fetchd.pipeline.tools import Tools, blocking
+from fetchd.policy.plan import RemoteMessage
+from fetchd.policy.retention import Retirement
+
+RECONNECTS = 10  # in one run; the next run goes on from there
+SESSIONS = 1000  # of a server that shows a part of the maildrop at a time
+
+Turn = Callable[[], AbstractAsyncContextManager[None]]
+
+
+async def sync_account(errand: Errand, tools: Tools, turn: Turn) -> RunReport:
+    """Sync one account once; only what stops the whole process is raised.
+
+    `turn` is held while there is a connection to the server.
+    """
+    report = RunReport(errand.account)
+    run: int | None = None
+    try:
+        async with turn():
+            run = await _begin(errand, tools, report)
+            if run is None:
+                return report
+            await under_lease(
+                errand.account, tools, _visit_until_done(errand, tools, report), report
+            )
+        with report.shelter(Scope.ACCOUNT, errand.account):
+            tools.progress.phase(errand.account, "delivering")
+            await tools.deliveries.settle()
+        report.count_deliveries(tools.deliveries.take_tally(errand.account))
+    except FetchdError as error:
+        report.failures.append(Failure(error.scope, errand.account, error))
+        if run is not None:
+            with suppress(CatalogError):
+                await _finish(errand, run, report, tools)
+        raise
+    await _finish(errand, run, report, tools)
+    tools.progress.phase(errand.account, "done" if report.ok else "failed")
+    return report
+
+
+async def _begin(errand: Errand, tools: Tools, report: RunReport) -> int | None:
+    """The id of the run; None, with a notice, when this is not the time for one."""
+    if tools.stop.is_set():
+        report.skipped = True
+        return None
+    now = tools.now()
+    try:
+        wait = await blocking(_take_lease, tools.storage.catalog, errand, now)
+    except AccountBusy as busy:
+        report.skipped = True
+        report.notices.append(str(busy))
+        return None
+    if isinstance(wait, datetime):
+        report.skipped = True
+        report.notices.append(
+            f"The server wants a pause between logins; not before {wait:%H:%M:%S} UTC."
+        )
+        return None
+    return wait
+
+
+def _take_lease(catalog: Catalog, errand: Errand, now: datetime) -> int | datetime:
+    """The id of the run that begins, or the instant before which the server wants no login."""
+    pause = runs.pause(catalog, errand.account)
+    if pause is not None and pause > now:
+        return pause
+    with catalog.transaction(durable=False):
+        leases.acquire(catalog, errand.account, now + LEASE, now)
+        return runs.begin(catalog, errand.account, errand.protocol, now)
+
+
+async def _finish(errand: Errand, run: int, report: RunReport, tools: Tools) -> None:
+    """Write down what became of the run, and let go of the account."""
+    now = tools.now()
+
+    def write(catalog: Catalog) -> None:
+        with catalog.transaction(durable=False):
+            if report.ok:
+                runs.succeed(catalog, run, now, report.counts())
+            else:
+                runs.fail(
+                    catalog, run, now, report.counts(), report.sentence(), report.remedy(),
+                    _not_before(report, now),
+                )  # fmt: skip
+            leases.release(catalog, errand.account)
+
+    await blocking(write, tools.storage.catalog)
+
+
+def _not_before(report: RunReport, now: datetime) -> datetime | None:
+    """The server's own wish, if it had one."""
+    waits = [
+        failure.error.wait
+        for failure in report.failures
+        if isinstance(failure.error, ServerUnavailable) and failure.error.wait is not None
+    ]
+    return now + max(waits) if waits else None
+
+
+async def _visit_until_done(errand: Errand, tools: Tools, report: RunReport) -> None:
+    """A line that breaks is picked up again as long as each session brings something home.
+
+    A message at which it breaks twice in a row is set aside: it must not keep
+    the others behind it.
+    """
+    breaks = 0
+    suspect: bytes | None = None
+    for _ in range(SESSIONS):
+        before = report.fetched
+        visit = Visit(errand, tools, report)
+        try:
+            await visit.run()
+        except (ConnectionFailed, RemoteProtocolError) as error:
+            breaks += 1
+            culprit, progress = visit.in_progress, report.fetched > before
+            if not _worth_another(error, visit, breaks, tools) or not (culprit or progress):
+                raise
+            if culprit and culprit.uid == suspect and not progress:
+                await visit.set_aside(culprit, f"the connection broke at it twice: {error}")
+            suspect = culprit.uid if culprit else None
+        else:
+            if not visit.shows_parts or report.fetched == before or tools.stop.is_set():
+                return
+
+
+def _worth_another(error: FetchdError, visit: "Visit", breaks: int, tools: Tools) -> bool:
+    """Whether to connect again in this run; a server that counts logins is left alone."""
+    return not (
+        isinstance(error, TlsFailed)
+        or breaks > RECONNECTS
+        or tools.stop.is_set()
+        or visit.counts_logins
+    )
+
+
+class Visit:
+    """One session with the server."""
+
+    def __init__(self, errand: Errand, tools: Tools, report: RunReport) -> None:
+        self._errand, self._tools, self._report = errand, tools, report
+        self._session: Session | None = None
+        self._fetcher: Fetcher | None = None
+        self._retiring: dict[str, frozenset[bytes]] = {}
+
+    async def run(self) -> None:
+        """Log in, go through the mailboxes, log out; removals become facts."""
+        errand, tools, report = self._errand, self._tools, self._report
+        tools.progress.phase(errand.account, "connecting")
+        session = self._session = await errand.open()
+        try:
+            await blocking(runs.save_facts, tools.storage.catalog, errand.account, session.facts)
+            for mailbox in await session.mailboxes():
+                with report.shelter(Scope.MAILBOX, mailbox):
+                    await self._sync_mailbox(session, mailbox)
+            confirmed = await session.close()
+        except BaseException:
+            await session.abort()
+            raise
+        for mailbox, asked in self._retiring.items():
+            gone = asked & confirmed
+            await blocking(
+                inventories.mark_retired, tools.storage.catalog, errand.account, mailbox, gone,
+                tools.now(),
+            )  # fmt: skip
+            report.retired += len(gone)
+            report.on_server -= len(gone)
+
+    async def _sync_mailbox(self, session: Session, mailbox: str) -> None:
+        """Look, adopt, fetch, deliver, retire, remember: in that order."""
+        errand, tools, report = self._errand, self._tools, self._report
+        tools.progress.phase(errand.account, "listing")
+        catalog = tools.storage.catalog
+        survey = await survey_mailbox(session, mailbox, errand, catalog, tools.now())
+        if not isinstance(survey, Survey):
+            report.on_server += survey.on_server
+            state = replace(survey, last_run_at=tools.now())
+            await blocking(inventories.save_mailbox_state, catalog, errand.account, mailbox, state)
+            return
+        report.on_server += len(survey.listing.messages)
+        await tools.committer.adopt(survey.adoptions(errand, tools.now()))
+        report.adopted += len(survey.adopted)
+
+        tools.progress.phase(errand.account, "fetching")
+        fetcher = self._fetcher = Fetcher(
+            errand.origin(mailbox, survey.missing), survey.inventory.messages, tools, report
+        )
+        await fetcher.fetch(session, survey.wanted)
+        await blocking(_record_absences, catalog, errand, survey, tools.now())
+        retirement = Retirement()
+        if not fetcher.stopped:
+            retirement = await thin(session, survey, fetcher.done, errand, tools, report)
+            self._retiring[mailbox] = frozenset(m.uid for m, _ in retirement.retire)
+        _notice(survey, retirement, errand, report)
+        whole = all(message.uid in fetcher.done for message in survey.wanted)
+        state = next_look(survey, errand, retirement, tools.now(), whole=whole)
+        await blocking(inventories.save_mailbox_state, catalog, errand.account, mailbox, state)
+
+    @property
+    def in_progress(self) -> RemoteMessage | None:
+        """The message at which the line broke, if it broke while one was being fetched."""
+        if self._session is None or self._fetcher is None:
+            return None
+        message = self._session.in_progress
+        return message if message and message.uid not in self._fetcher.done else None
+
+    @property
+    def shows_parts(self) -> bool:
+        """Gmail lists a few hundred messages at a time and hides what was read (quirk 16)."""
+        return self._session is not None and self._session.facts.partial_listings
+
+    @property
+    def counts_logins(self) -> bool:
+        """RFC 2449 §6.5: another login now would be refused."""
+        return self._session is not None and bool(self._session.facts.login_delay)
+
+    async def set_aside(self, message: RemoteMessage, reason: str) -> None:
+        """Quarantine the message at which the line breaks."""
+        assert self._fetcher is not None
+        await self._fetcher.set_aside(message, reason)
+
+
+def _record_absences(catalog: Catalog, errand: Errand, survey: Survey, now: datetime) -> None:
+    """What is no longer there, by our doing or not. After fetching: a renumbered
+    message that is still on its way must be known as missing until it is home."""
+    place = (errand.account, survey.mailbox)
+    plan = survey.plan
+    if not (plan.gone or plan.retired or plan.returned):
+        return
+    with catalog.transaction():
+        inventories.mark_gone(catalog, *place, plan.gone)
+        inventories.mark_retired(catalog, *place, plan.retired, now)
+        inventories.mark_stored(catalog, *place, plan.returned)
+
+
+def _notice(survey: Survey, retirement: Retirement, errand: Errand, report: RunReport) -> None:
+    """What is no failure, and yet the owner should hear of."""
+    if retirement.braked:
+        report.notices.append(retirement.braked)
+    if retirement.skipped:
+        report.notices.append(f"Nothing was removed from the server: {retirement.skipped}.")
+    elif survey.plan.emptied:
+        report.notices.append("The mailbox is suddenly empty; what is stored here stays.")
+    if survey.too_large:
+        report.notices.append(
+            f"{len(survey.too_large)} larger than max_message_size "
+            f"({errand.max_message_size} octets) stay on the server."
+        )
+    if survey.plan.quarantined:
+        report.notices.append(
+            f"{len(survey.plan.quarantined)} quarantined and not due for another try; "
+            "see 'fetchd plan'."
+        )

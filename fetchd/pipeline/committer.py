@@ -1,0 +1,299 @@
+"""Group commit: the batches of all accounts become durable together.
+
+One task per process takes every batch that waits, appends them to the open
+segment with one fsync, and records them in one transaction: messages, remote
+states and deliveries together, so that sync state and outbox can never disagree
+with the archive. Hashing and compressing happen before, in parallel, in
+threads; the order archive first, catalog second is what makes a crash in
+between repairable (the segment's journal is replayed at the next start).
+
+Identical octets are packed once: whoever prepares a batch claims the digests
+that the catalog does not know, and whoever meets a claimed one relies on it,
+which `_write_group` checks, since the claimant may have failed.
+"""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fetchd.archive.names import entry_name
+from fetchd.archive.packing import Packed, pack
+from fetchd.catalog import inventory as inventories
+from fetchd.contracts import (
+    Body,
+    Commit,
+    Fetched,
+    Location,
+    QueuedDelivery,
+    RemoteRecord,
+    StoredMessage,
+)
+from fetchd.errors import ArchiveError, CatalogError
+from fetchd.message import Summary, examine, sent_at
+from fetchd.pipeline.storage import Storage, commit
+
+GROUP_OCTETS = 16 << 20  # one fsync for at most so much: bounds memory and what a crash costs
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A destination that gets every new message of an account."""
+
+    destination: str
+    skip_duplicates: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose batch it is, and what becomes of it.
+
+    `rules` is the fingerprint of leave_on_server. Messages in `recognised` (by
+    digest) are ones that only changed their uid: they are owed to nobody again.
+    """
+
+    account: str
+    mailbox: str
+    rules: str
+    owed: tuple[Owed, ...]
+    recognised: frozenset[bytes] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One fetched message with what can be read off it."""
+
+    fetched: Fetched
+    digest: bytes
+    summary: Summary
+    internal_date: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What is durable now, and the ids of the deliveries it made, by (destination, key)."""
+
+    messages: tuple[Examined, ...]
+    queued: dict[tuple[str, str], int]
+    deliveries: tuple[tuple[Examined, QueuedDelivery], ...]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A prepared batch; `fresh` are the digests whose octets are in `packed`, in order."""
+
+    origin: Origin
+    messages: tuple[Examined, ...]
+    fresh: tuple[Examined, ...]
+    packed: Packed
+    seen_at: datetime
+    done: "asyncio.Future[Committed]"
+    octets: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.octets = sum(one.fetched.body.size for one in self.messages)
+
+
+class Committer:
+    """Takes batches from any number of accounts; `run` must be running meanwhile."""
+
+    def __init__(self, storage: Storage, now: Callable[[], datetime]) -> None:
+        self._storage, self._now = storage, now
+        self._waiting: list[_Batch] = []
+        self._arrival = asyncio.Event()
+        self._claims: set[bytes] = set()
+        self._claiming = threading.Lock()
+        self._writing = threading.Lock()
+        self._delivered: list[tuple[str, str]] = []
+
+    async def commit(self, origin: Origin, batch: Sequence[Fetched]) -> Committed:
+        """Make a batch durable; on return it is in the archive and in the catalog."""
+        done: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._waiting.append(await asyncio.to_thread(self._prepare, origin, batch, done))
+        self._arrival.set()
+        return await done
+
+    async def adopt(self, records: Sequence[RemoteRecord]) -> None:
+        """Record that these uids hold messages that are stored already."""
+        if records:
+            await asyncio.to_thread(self._write_facts, records)
+
+    def note_delivered(self, settled: Iterable[tuple[str, str]]) -> None:
+        """These (destination, key) pairs go into the journal with the next commit."""
+        self._delivered += settled
+
+    async def flush(self) -> None:
+        """Write what `note_delivered` was told, so that a rebuild repeats no delivery."""
+        if self._delivered:
+            await asyncio.to_thread(self._write_facts)
+
+    async def run(self) -> None:
+        """Commit what waits, group by group, until cancelled."""
+        while True:
+            await self._arrival.wait()
+            group = [self._waiting.pop(0)]
+            octets = group[0].octets
+            while self._waiting and octets + self._waiting[0].octets <= GROUP_OCTETS:
+                group.append(self._waiting.pop(0))
+                octets += group[-1].octets
+            if not self._waiting:
+                self._arrival.clear()
+            await self._commit_group(group)
+
+    async def _commit_group(self, group: list[_Batch]) -> None:
+        try:
+            results = await asyncio.to_thread(self._write_group, group)
+        except (ArchiveError, CatalogError) as error:
+            for batch in group:
+                if not batch.done.done():
+                    batch.done.set_exception(error)
+            return
+        for batch, committed in zip(group, results, strict=True):
+            if not batch.done.done():
+                batch.done.set_result(committed)
+
+    # -- In threads ------------------------------------------------------------
+
+    def _prepare(
+        self, origin: Origin, batch: Sequence[Fetched], done: "asyncio.Future[Committed]"
+    ) -> _Batch:
+        """Hash, summarise, and compress what is new."""
+        now = self._now()
+        messages = tuple(_examined(fetched, now) for fetched in batch)
+        fresh = self._claim(messages)
+        try:
+            packed = pack([_entry(origin, one) for one in fresh], self._storage.spool)
+        except OSError as error:
+            self._disclaim(fresh)
+            raise ArchiveError(
+                f"{self._storage.spool} cannot be used: {error.strerror or error}."
+            ) from error
+        return _Batch(origin, messages, fresh, packed, now, done)
+
+    def _claim(self, messages: Sequence[Examined]) -> tuple[Examined, ...]:
+        """The messages whose octets nobody has and nobody is about to store."""
+        catalog = self._storage.catalog
+        with self._claiming:
+            known = inventories.known_digests(catalog, {one.digest for one in messages})
+            fresh = []
+            for one in messages:
+                if one.digest not in known and one.digest not in self._claims:
+                    self._claims.add(one.digest)
+                    fresh.append(one)
+        return tuple(fresh)
+
+    def _disclaim(self, messages: Iterable[Examined]) -> None:
+        with self._claiming:
+            self._claims -= {one.digest for one in messages}
+
+    def _write_group(self, group: Sequence[_Batch]) -> list[Committed]:
+        try:
+            with self._writing:
+                self._check_reliance(group)
+                return self._append_and_record(group)
+        finally:
+            for batch in group:
+                self._disclaim(batch.fresh)
+
+    def _check_reliance(self, group: Sequence[_Batch]) -> None:
+        """What a batch relies on must be stored by now, or be in this very group."""
+        ours = {one.digest for batch in group for one in batch.fresh}
+        relied = {one.digest for batch in group for one in batch.messages} - ours
+        lacking = relied - inventories.known_digests(self._storage.catalog, relied)
+        if lacking:
+            for batch in group:
+                batch.packed.discard()
+            raise ArchiveError("Another account's copy of a message could not be stored.")
+
+    def _append_and_record(self, group: Sequence[_Batch]) -> list[Committed]:
+        made = [_deliveries(batch) for batch in group]
+        delivered = list(self._delivered)
+
+        def commit_of(places: Sequence[Sequence[Location]]) -> Commit:
+            return Commit(
+                messages=tuple(
+                    message
+                    for batch, located in zip(group, places, strict=True)
+                    for message in _stored(batch, located)
+                ),
+                remotes=tuple(record for batch in group for record in _remotes(batch)),
+                deliveries=tuple(queued for deliveries in made for _, queued in deliveries),
+                delivered=tuple(delivered),
+            )
+
+        queued = commit(self._storage, [batch.packed for batch in group], commit_of)
+        del self._delivered[: len(delivered)]
+        return [
+            Committed(batch.messages, queued, deliveries)
+            for batch, deliveries in zip(group, made, strict=True)
+        ]
+
+    def _write_facts(self, remotes: Sequence[RemoteRecord] = ()) -> None:
+        """A commit without octets."""
+        with self._writing:
+            delivered = tuple(self._delivered)
+            facts = Commit(remotes=tuple(remotes), delivered=delivered)
+            commit(self._storage, (), lambda _: facts)
+            del self._delivered[: len(delivered)]
+
+
+def delivery_key(origin: Origin, owed: Owed, message: Examined) -> str:
+    """Names one delivery for ever; where duplicates are skipped, by content alone.
+
+    Content is the `copy_key`, so copies that differ only in trace fields share it.
+    """
+    if owed.skip_duplicates:
+        return message.summary.copy_key.hex()[:32]
+    place = f"{origin.account}\0{origin.mailbox}\0".encode("utf-8", "surrogateescape")
+    return hashlib.sha256(message.digest + place + message.fetched.remote.uid).hexdigest()[:32]
+
+
+def _examined(fetched: Fetched, now: datetime) -> Examined:
+    digest, summary = examine(fetched.body.chunks())
+    return Examined(fetched, digest, summary, sent_at(summary, now))
+
+
+def _entry(origin: Origin, one: Examined) -> tuple[str, int, Body]:
+    name = entry_name(origin.account, origin.mailbox, one.fetched.remote.uid, one.digest)
+    return name, int(one.internal_date.timestamp()), one.fetched.body
+
+
+def _stored(batch: _Batch, located: Sequence[Location]) -> Iterable[StoredMessage]:
+    """The batch's messages; those whose octets were stored before have no location."""
+    places = {one.digest: at for one, at in zip(batch.fresh, located, strict=True)}
+    for one in batch.messages:
+        yield StoredMessage(
+            digest=one.digest,
+            size=one.fetched.body.size,
+            location=places.pop(one.digest, None),
+            summary=one.summary,
+            internal_date=one.internal_date,
+        )
+
+
+def _remotes(batch: _Batch) -> Iterable[RemoteRecord]:
+    origin = batch.origin
+    for one in batch.messages:
+        remote = one.fetched.remote
+        yield RemoteRecord(
+            origin.account, origin.mailbox, remote.uid, remote.size, one.digest, batch.seen_at,
+            origin.rules,
+        )  # fmt: skip
+
+
+def _deliveries(batch: _Batch) -> tuple[tuple[Examined, QueuedDelivery], ...]:
+    origin = batch.origin
+    return tuple(
+        (
+            one,
+            QueuedDelivery(
+                owed.destination, one.digest, origin.account, origin.mailbox,
+                one.fetched.remote.uid, batch.seen_at, delivery_key(origin, owed, one),
+            ),
+        )
+        for one in batch.messages
+        if one.digest not in origin.recognised
+        for owed in origin.owed
+    )  # fmt: skip

@@ -1,0 +1,90 @@
+"""An account as the pipeline needs it: where it is, how to get in, what to do.
+
+This is where settings become work. `open` asks for the secret anew at every
+call, so a password that changes is noticed, and conceals it from the logs
+before anything could show it.
+"""
+
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fetchd.auth.secrets import read_secret
+from fetchd.contracts import Session
+from fetchd.errors import UsageError
+from fetchd.pipeline.committer import Origin, Owed
+from fetchd.pipeline.storage import Storage
+from fetchd.policy.retention import Leave, fingerprint
+from fetchd.settings import Account, Settings
+from fetchd.sources import open_session
+from fetchd.telemetry import conceal, log
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One account's part of a round. `rules` changes whenever a poll must look closely."""
+
+    account: str
+    protocol: str
+    host: str
+    open: Callable[[], Coroutine[Any, Any, Session]]
+    owed: tuple[Owed, ...]
+    leave: Leave
+    retire_share: float
+    max_message_size: int | None
+
+    @property
+    def rules(self) -> str:
+        """Fingerprint of leave_on_server, recorded with each message for the brake."""
+        return fingerprint(self.leave)
+
+    @property
+    def terms(self) -> str:
+        """Under which a listing without news needs no second look."""
+        return f"{self.rules};max_message_size={self.max_message_size}"
+
+    def origin(self, mailbox: str, recognised: frozenset[bytes]) -> Origin:
+        """What the committer must know of a batch of this mailbox."""
+        return Origin(self.account, mailbox, self.rules, self.owed, recognised)
+
+
+def errands(settings: Settings, names: Sequence[str], storage: Storage) -> list[Errand]:
+    """The named accounts, or all; UsageError for a name that the settings do not have."""
+    unknown = [name for name in names if name not in settings.accounts]
+    if unknown:
+        known = ", ".join(sorted(settings.accounts))
+        raise UsageError(
+            f"no account is called {', '.join(unknown)}", advice=f"The settings have: {known}."
+        )
+    chosen = dict.fromkeys(names) if names else settings.accounts
+    return [_errand(settings, settings.accounts[name], storage) for name in chosen]
+
+
+def _errand(settings: Settings, account: Account, storage: Storage) -> Errand:
+    async def enter() -> Session:
+        secret = await read_secret(account, os.environ)
+        conceal(secret)
+        transcript = _transcript(account.name) if settings.log.transcript else None
+        return await open_session(account, secret, storage.spool, transcript)
+
+    return Errand(
+        account=account.name,
+        protocol=account.protocol,
+        host=account.host.lower(),
+        open=enter,
+        owed=tuple(
+            Owed(name, settings.destinations[name].duplicates == "skip")
+            for name in dict.fromkeys(account.deliver_to)
+        ),
+        leave=account.leave_on_server,
+        retire_share=account.retire_share,
+        max_message_size=account.max_message_size,
+    )
+
+
+def _transcript(account: str) -> Callable[[str, str], None]:
+    def note(direction: str, line: str) -> None:
+        log().debug("protocol", account=account, direction=direction, line=line)
+
+    return note

@@ -1,0 +1,130 @@
+"""Bring bodies home: fetch, commit in batches, remember what would not come.
+
+Receiving and committing overlap: while one batch is hashed, compressed and
+fsynced in threads, the next is read from the socket. At most `IN_FLIGHT`
+batches of a session are under way, and all sessions share one budget of memory;
+a line that breaks loses only what was not whole yet.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from fetchd.catalog import inventory as inventories
+from fetchd.contracts import Fetched, Session, Unavailable
+from fetchd.errors import FetchdError
+from fetchd.pipeline.committer import Origin
+from fetchd.pipeline.report import RunReport
+from fetchd.pipeline.tools import Tools, blocking
+from fetchd.policy.plan import Known, RemoteMessage
+from fetchd.policy.retry import retry_at
+from fetchd.telemetry import log
+
+BATCH_MESSAGES = 500  # large enough to share an fsync, small enough to lose little
+BATCH_OCTETS = 4 << 20
+IN_FLIGHT = 3
+IN_MEMORY = 1 << 20  # of a body; more is in a file
+
+
+@dataclass(slots=True)
+class Fetcher:
+    """The fetching of one mailbox; `done` are the uids that are committed."""
+
+    origin: Origin
+    known: Mapping[bytes, Known]
+    tools: Tools
+    report: RunReport
+    done: set[bytes] = field(default_factory=set)
+    stopped: bool = False
+
+    async def fetch(self, session: Session, messages: Sequence[RemoteMessage]) -> None:
+        """Fetch, commit, and hand to the destinations."""
+        octets = sum(m.size for m in messages)
+        self.tools.progress.expect(self.origin.account, len(messages), octets)
+        under_way: list[asyncio.Task[None]] = []
+        try:
+            async with aclosing(session.fetch(self._until_stopped(messages))) as arrivals:
+                async for batch in self._batches(arrivals):
+                    if len(under_way) == IN_FLIGHT:
+                        await under_way.pop(0)
+                    under_way.append(asyncio.create_task(self._commit(batch)))
+        finally:
+            # Also when the line broke: what had come whole is committed all the same.
+            results = await asyncio.gather(*under_way, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    def _until_stopped(self, messages: Iterable[RemoteMessage]) -> Iterable[RemoteMessage]:
+        """Ask for no more once the owner wants to leave; what was asked for still comes."""
+        for message in messages:
+            if self.tools.stop.is_set():
+                self.stopped = True
+                return
+            yield message
+
+    async def _batches(
+        self, arrivals: AsyncGenerator[Fetched | Unavailable, None]
+    ) -> AsyncGenerator[list[Fetched], None]:
+        """Cut what arrives into batches; a broken line still gives its last whole messages."""
+        batch: list[Fetched] = []
+        octets = 0
+        broken: FetchdError | None = None
+        try:
+            async for arrival in arrivals:
+                match arrival:
+                    case Fetched(body=body):
+                        batch.append(arrival)
+                        octets += body.size
+                    case Unavailable(remote, reason):
+                        await self.set_aside(remote, reason)
+                if len(batch) >= BATCH_MESSAGES or octets >= BATCH_OCTETS:
+                    yield batch
+                    batch, octets = [], 0
+        except FetchdError as error:
+            broken = error
+        if batch:
+            yield batch
+        if broken is not None:
+            raise broken
+
+    async def _commit(self, batch: Sequence[Fetched]) -> None:
+        octets = sum(f.body.size for f in batch)
+        held = sum(min(f.body.size, IN_MEMORY) for f in batch)
+        try:
+            async with self.tools.memory.take(held):
+                committed = await self.tools.committer.commit(self.origin, batch)
+                self.done |= {f.remote.uid for f in batch}
+                self.report.fetched += len(batch)
+                self.report.octets += octets
+                self.tools.progress.fetched(self.origin.account, len(batch), octets)
+                await self.tools.deliveries.put_fresh(committed)
+        finally:
+            for fetched in batch:
+                fetched.body.discard()
+
+    async def set_aside(self, remote: RemoteMessage, reason: str) -> None:
+        """Quarantine one message; it is tried again later and shown meanwhile."""
+        before = self.known.get(remote.uid)
+        attempts = (before.attempts if before else 0) + 1
+        now = self.tools.now()
+        await blocking(
+            inventories.quarantine,
+            self.tools.storage.catalog,
+            self.origin.account,
+            self.origin.mailbox,
+            remote,
+            reason,
+            retry_at(attempts, now, random.random()),  # noqa: S311 - jitter
+            now,
+        )
+        self.report.quarantined += 1
+        log().warning(
+            "message.quarantined",
+            account=self.origin.account,
+            mailbox=self.origin.mailbox,
+            uid=remote.uid,
+            reason=reason,
+        )

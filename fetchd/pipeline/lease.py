@@ -1,0 +1,50 @@
+"""Work that is done only while this process holds the account's lease."""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any
+
+from fetchd.catalog import leases
+from fetchd.errors import AccountBusy, Scope
+from fetchd.pipeline.report import RunReport
+from fetchd.pipeline.tools import Tools, blocking
+
+LEASE = timedelta(minutes=1)
+RENEWAL = 20.0  # seconds: three tries before it expires
+
+
+async def under_lease(
+    account: str, tools: Tools, work: Coroutine[Any, Any, None], report: RunReport
+) -> None:
+    """Do the work, renewing the lease; account-wide failures go into the report.
+
+    A lease that another process has taken meanwhile (this machine slept, say)
+    ends the work at once: two at one account would fetch everything twice.
+    """
+    with report.shelter(Scope.ACCOUNT, account):
+        task = asyncio.create_task(work)
+        keeper = asyncio.create_task(_keep(account, tools))
+        try:
+            await asyncio.wait({task, keeper}, return_when=asyncio.FIRST_COMPLETED)
+            if keeper.done():
+                keeper.result()
+        finally:
+            await _end(keeper)
+            if not task.done():
+                await _end(task)
+        task.result()
+
+
+async def _keep(account: str, tools: Tools) -> None:
+    """Renew until cancelled; AccountBusy when the lease is lost."""
+    while True:
+        await asyncio.sleep(RENEWAL)
+        until = tools.now() + LEASE
+        if not await blocking(leases.renew, tools.storage.catalog, account, until):
+            raise AccountBusy(f"Another process took over account {account}.")
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait({task})

@@ -1,0 +1,94 @@
+"""What one run did and what went wrong in it: the only place where errors are collected."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from fetchd.contracts import RunCounts
+from fetchd.errors import FetchdError, Remedy, Scope
+from fetchd.pipeline.deliver import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One error, and the name of what it stopped."""
+
+    scope: Scope
+    name: str
+    error: FetchdError
+
+
+@dataclass(slots=True)
+class RunReport:
+    """One sync of one account, as it goes.
+
+    `skipped`: nothing was done, and `notices` say why. `troubles` has a sentence
+    for each destination that did not take everything, by name.
+    """
+
+    account: str
+    fetched: int = 0
+    octets: int = 0
+    adopted: int = 0
+    delivered: int = 0
+    deferred: int = 0
+    failed: int = 0
+    retired: int = 0
+    quarantined: int = 0
+    on_server: int = 0
+    skipped: bool = False
+    notices: list[str] = field(default_factory=list)
+    troubles: dict[str, str] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    @contextmanager
+    def shelter(self, scope: Scope, name: str) -> Iterator[None]:
+        """Keep an error of this scope, or a smaller one, from stopping the rest."""
+        try:
+            yield
+        except FetchdError as error:
+            if error.scope > scope:
+                raise
+            self.failures.append(Failure(scope, name, error))
+
+    def count_deliveries(self, tally: Tally) -> None:
+        """Add what became of deliveries."""
+        self.delivered += tally.delivered
+        self.deferred += tally.deferred
+        self.failed += tally.failed
+        self.troubles |= tally.troubles
+
+    @property
+    def ok(self) -> bool:
+        """Nothing failed, and nothing waits because of a failure."""
+        return not (self.failures or self.deferred or self.failed or self.quarantined)
+
+    def sentence(self) -> str:
+        """All that went wrong, for the record of the run; empty when nothing did."""
+        parts = [f"{failure.error}" for failure in self.failures]
+        parts += [f"destination {name}: {said}" for name, said in self.troubles.items()]
+        if self.quarantined:
+            parts.append(
+                f"{self.quarantined} message{'s' if self.quarantined > 1 else ''} "
+                "would not come; the rest did."
+            )
+        return " ".join(part if part.endswith(".") else f"{part}." for part in parts)
+
+    def remedy(self) -> Remedy:
+        """The weightiest of what went wrong."""
+        remedies = {failure.error.remedy for failure in self.failures}
+        return Remedy.OWNER if Remedy.OWNER in remedies else Remedy.WAIT
+
+    def counts(self) -> RunCounts:
+        """The numbers as they are recorded with the run."""
+        return RunCounts(
+            fetched=self.fetched,
+            octets=self.octets,
+            adopted=self.adopted,
+            delivered=self.delivered,
+            deferred=self.deferred,
+            failed=self.failed,
+            retired=self.retired,
+            quarantined=self.quarantined,
+            on_server=self.on_server,
+        )

@@ -1,0 +1,138 @@
+"""One round over many accounts: how many at once, and what a stop signal does.
+
+Each account has its own straight line (account.py); here is only who may go
+when. A stop ends lines at their next batch boundary: what is in flight is
+committed and delivered, what was not asked for yet waits for the next round.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from fetchd.destinations import open_destination
+from fetchd.pipeline.account import sync_account
+from fetchd.pipeline.committer import Committer
+from fetchd.pipeline.deliver import Deliveries, Tally
+from fetchd.pipeline.errand import Errand, errands
+from fetchd.pipeline.keep import let_expire
+from fetchd.pipeline.report import RunReport
+from fetchd.pipeline.storage import Storage
+from fetchd.pipeline.tools import Progress, Tools, blocking
+from fetchd.settings import Settings
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Round:
+    """What a round did: a report for each account, and deliveries left from earlier rounds.
+
+    `others` are deliveries of accounts that had no part in this round, by account.
+    """
+
+    reports: list[RunReport] = field(default_factory=list)
+    others: dict[str, Tally] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Nothing failed, and nothing waits because of a failure."""
+        return all(r.ok for r in self.reports) and not any(
+            tally.deferred or tally.failed for tally in self.others.values()
+        )
+
+
+class Turns:
+    """Connections that may be open at once: in all, and to one host."""
+
+    def __init__(self, connections: int, per_host: int) -> None:
+        self._everywhere = asyncio.Semaphore(connections)
+        self._hosts: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(per_host))
+
+    @asynccontextmanager
+    async def turn(self, host: str) -> AsyncIterator[None]:
+        """Hold a place; the host's first, since waiting for it must not occupy one of all."""
+        async with self._hosts[host], self._everywhere:
+            yield
+
+
+async def sync_round(
+    settings: Settings,
+    names: Sequence[str],
+    storage: Storage,
+    *,
+    progress: Progress,
+    stop: asyncio.Event,
+    confirm_retire: bool = False,
+    now: Callable[[], datetime] = _now,
+) -> Round:
+    """Sync these accounts, or all, once; one bad account never stops the others.
+
+    Raises what concerns the whole process: UsageError for an unknown name, a
+    disk that is full, a catalog that cannot be written.
+    """
+    chosen = errands(settings, names, storage)
+    committer = Committer(storage, now)
+    sessions = {
+        name: open_destination(name, destination)
+        for name, destination in settings.destinations.items()
+    }
+    deliveries = Deliveries(storage, committer, sessions, now)
+    tools = Tools(storage, committer, deliveries, now, stop, progress, confirm_retire)
+    turns = Turns(settings.limits.connections, settings.limits.connections_per_host)
+    committing = asyncio.create_task(committer.run())
+    try:
+        return await _all(settings, chosen, tools, turns, committing)
+    finally:
+        committing.cancel()
+        await deliveries.close()
+
+
+async def _all(
+    settings: Settings,
+    chosen: Sequence[Errand],
+    tools: Tools,
+    turns: Turns,
+    committing: "asyncio.Task[None]",
+) -> Round:
+    def turn(errand: Errand) -> Callable[[], AbstractAsyncContextManager[None]]:
+        return lambda: turns.turn(errand.host)
+
+    overdue = asyncio.create_task(tools.deliveries.put_overdue())
+    lines = [asyncio.create_task(sync_account(e, tools, turn(e))) for e in chosen]
+    await _until_all_done([*lines, overdue], committing)
+    await tools.deliveries.settle()
+    await tools.committer.flush()
+    done = Round([line.result() for line in lines])
+    others = tools.deliveries.take_other_tallies()
+    for report in done.reports:
+        report.count_deliveries(others.pop(report.account, Tally()))
+    done.others = others
+    if not tools.stop.is_set():
+        await blocking(let_expire, tools.storage, settings.archive.keep, tools.now())
+    return done
+
+
+async def _until_all_done(
+    tasks: Sequence["asyncio.Task[object]"], committing: "asyncio.Task[None]"
+) -> None:
+    """Wait; the first that fails for the whole process ends the others."""
+    pending: set[asyncio.Task[object]] = {*tasks}
+    try:
+        while pending:
+            done, rest = await asyncio.wait(
+                {*pending, committing}, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()
+            pending = rest - {committing}
+    finally:
+        for task in pending:
+            task.cancel()
+        if pending:
+            await asyncio.wait(pending)
+

@@ -1,0 +1,117 @@
+"""Archive and catalog of one data folder, opened together and brought into agreement.
+
+Opening for writing replays what a crash left in the archive and not yet in the
+catalog, and sweeps the spool of dead processes. Opening to read changes
+nothing and works beside a running sync, and in a folder that we may not write.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fetchd.archive.packing import Packed
+from fetchd.archive.store import Archive
+from fetchd.catalog import inventory as inventories
+from fetchd.catalog import keeping, recording
+from fetchd.catalog.database import Catalog
+from fetchd.contracts import Commit, Location
+from fetchd.errors import ArchiveError, CatalogError
+from fetchd.settings import Settings
+from fetchd.telemetry import log
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """What lies where in the data folder."""
+
+    catalog: Path
+    archive: Path
+    spool: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """An open data folder; `spool` takes bodies too large for memory, of this process only."""
+
+    catalog: Catalog
+    archive: Archive
+    spool: Path
+
+
+def data_paths(settings: Settings) -> Paths:
+    """Where catalog, archive and spool are."""
+    folder = settings.data_dir
+    return Paths(folder / "catalog.sqlite", folder / "archive", folder / "spool")
+
+
+@contextmanager
+def open_storage(settings: Settings, *, read_only: bool = False) -> Iterator[Storage]:
+    """The data folder; CatalogError or ArchiveError say in a sentence why it cannot be used."""
+    paths = data_paths(settings)
+    with Catalog(paths.catalog, read_only=read_only) as catalog:
+        archive = Archive(
+            paths.archive, segment_size=settings.archive.segment_size, read_only=read_only
+        )
+        spool = paths.spool / (catalog.owner or "reading")
+        storage = Storage(catalog, archive, spool)
+        try:
+            if not read_only:
+                _prepare_spool(paths.spool, storage)
+                _recover(storage)
+            yield storage
+        finally:
+            archive.close()
+            shutil.rmtree(spool, ignore_errors=True)
+
+
+def commit(
+    storage: Storage,
+    packed: Sequence[Packed],
+    commit_of: Callable[[Sequence[Sequence[Location]]], Commit],
+) -> dict[tuple[str, str], int]:
+    """Append to the archive, then record: the new deliveries' ids by (destination, key).
+
+    Where the catalog fails, the segment is left alone from here on: its journal
+    is replayed at the next start.
+    """
+    recorded = storage.archive.append(packed, commit_of)
+    try:
+        queued = recording.record(storage.catalog, [recorded])
+    except CatalogError:
+        storage.archive.abandon()
+        raise
+    for segment in storage.archive.take_sealed():
+        keeping.seal_segment(storage.catalog, segment)
+    return queued
+
+
+def make_spool(storage: Storage) -> Path:
+    """The spool folder, there for sure."""
+    try:
+        storage.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArchiveError(f"{storage.spool} cannot be made: {error.strerror}.") from error
+    return storage.spool
+
+
+def _recover(storage: Storage) -> None:
+    """What the archive has and the catalog does not: a crash came in between."""
+    for recorded in storage.archive.recover(inventories.segment_facts(storage.catalog)):
+        recording.record(storage.catalog, [recorded], replay=True)
+        log().info(
+            "archive.recovered",
+            segment=recorded.segment,
+            messages=len(recorded.commit.messages),
+        )
+    for segment in storage.archive.take_sealed():
+        keeping.seal_segment(storage.catalog, segment)
+
+
+def _prepare_spool(folder: Path, storage: Storage) -> None:
+    """Our own place, and none for the dead."""
+    make_spool(storage)
+    for path in folder.iterdir():
+        if not storage.catalog.is_alive(path.name):
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,143 @@
+"""Take from the server what it need not keep, and say when to look again.
+
+`policy.retention` decides; here the decision is carried out in the only safe
+order: deliveries settled, stored octets read back and hashed, the intent
+written down, and only then the server asked. That it obeyed is recorded by
+whoever closes the session (account.py).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Collection
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+
+from fetchd.catalog import inventory as inventories
+from fetchd.catalog.inventory import MailboxState
+from fetchd.contracts import Session
+from fetchd.pipeline.errand import Errand
+from fetchd.pipeline.report import RunReport
+from fetchd.pipeline.survey import Survey
+from fetchd.pipeline.tools import Tools, blocking
+from fetchd.pipeline.verify import read_back
+from fetchd.policy.plan import Inventory
+from fetchd.policy.retention import Retirement, plan_retirement
+
+KEEP_ALIVE = 60.0  # seconds; RFC 1939 §3 lets a server hang up after ten idle minutes
+
+T = TypeVar("T")
+
+
+async def thin(
+    session: Session,
+    survey: Survey,
+    fetched: Collection[bytes],
+    errand: Errand,
+    tools: Tools,
+    report: RunReport,
+) -> Retirement:
+    """Ask the server to drop what the window does not want there; what was asked for."""
+    if errand.leave == "forever":
+        return Retirement()
+    tools.progress.phase(errand.account, "thinning")
+    await _meanwhile(session, tools.deliveries.settle())
+    catalog = tools.storage.catalog
+    inventory = await blocking(inventories.inventory, catalog, errand.account, survey.mailbox, ())
+    retirement = retirement_of(
+        survey, inventory, errand, tools.now(), tools.confirm_retire, fetched
+    )
+    digests = {
+        digest
+        for message, _ in retirement.retire
+        if (digest := inventory.messages[message.uid].digest) is not None
+    }
+    damaged = await _meanwhile(session, blocking(read_back, tools.storage, digests, tools.now()))
+    if damaged:
+        report.notices.append(
+            f"{len(damaged)} stored copies turned out damaged: they stay on the server "
+            "and are fetched again by the next sync."
+        )
+    retirement = replace(
+        retirement,
+        retire=tuple(
+            pair
+            for pair in retirement.retire
+            if inventory.messages[pair[0].uid].digest not in damaged
+        ),
+        skipped=retirement.skipped or ("stored copies are damaged" if damaged else None),
+    )
+    await _drop(session, survey, retirement, errand, tools)
+    return retirement
+
+
+def retirement_of(
+    survey: Survey,
+    inventory: Inventory,
+    errand: Errand,
+    now: datetime,
+    confirmed: bool,
+    fetched: Collection[bytes],
+) -> Retirement:
+    """The decision, with all that a survey knows."""
+    return plan_retirement(
+        survey.listing,
+        inventory,
+        errand.leave,
+        now,
+        last_run_at=survey.state.last_run_at,
+        restarted=survey.plan.restarted,
+        emptied=survey.plan.emptied,
+        adopted=bool(survey.adopted),
+        confirmed=confirmed,
+        share=errand.retire_share,
+        fetched_this_run=fetched,
+    )
+
+
+def next_look(
+    survey: Survey, errand: Errand, retirement: Retirement, now: datetime, *, whole: bool
+) -> MailboxState:
+    """What the next poll shall know; it may skip a listing of which nothing is left to do.
+
+    `whole`: all that was wanted came home.
+    """
+    listing = survey.listing
+    left = retirement.held or retirement.waiting or retirement.skipped or retirement.retire
+    settled = whole and listing.complete and not survey.plan.emptied and not left
+    quarantined = (survey.inventory.messages[m.uid].retry_at for m in survey.plan.quarantined)
+    dues = [due for due in (*quarantined, retirement.next_due) if due is not None]
+    going = [message for message, _ in retirement.retire]
+    return MailboxState(
+        listing_digest=listing.digest if settled else None,
+        rules=errand.terms,
+        next_due=min(dues, default=None),
+        on_server=len(listing.messages) - len(going),
+        on_server_octets=sum(m.size for m in listing.messages) - sum(m.size for m in going),
+        last_run_at=now,
+    )
+
+
+async def _drop(
+    session: Session, survey: Survey, retirement: Retirement, errand: Errand, tools: Tools
+) -> None:
+    """Write the intent, then ask."""
+    catalog, place = tools.storage.catalog, (errand.account, survey.mailbox)
+    messages = [message for message, _ in retirement.retire]
+    if messages:
+        await blocking(inventories.mark_retiring, catalog, *place, [m.uid for m in messages])
+        await session.retire(messages)
+    if not (retirement.braked or retirement.skipped):
+        await blocking(inventories.restamp, catalog, *place, errand.rules)
+
+
+async def _meanwhile(session: Session, work: Awaitable[T]) -> T:
+    """Do something else without letting the server think that we are gone."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=KEEP_ALIVE))[0]:
+            await session.keep_alive()
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
