@@ -19,24 +19,24 @@ HEADER_LIMIT = 256 * 1024  # longer headers are summarised from their beginning
 
 _EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
-_HEADER_END = re.compile(rb"\r?\n\r?\n|\A\r?\n")
-_FIELD = re.compile(
-    rb"^(message-id|date|from|to|subject):[ \t]*(.*(?:\r?\n[ \t].*)*)",
-    re.IGNORECASE | re.MULTILINE,
-)
+_UNFOLDED = re.compile(rb"\n(?![ \t])")  # where one field ends and the next begins
+_SHOWN = frozenset((b"message-id", b"date", b"from", b"to", b"subject"))
 # Fields that a server may add or change between two looks at one message.
-_VOLATILE = re.compile(
-    rb"^(?:x-)?(?:status|keywords|uidl?|imap|mozilla-status2?):.*\n(?:[ \t].*\n)*",
-    re.IGNORECASE | re.MULTILINE,
-)
+_VOLATILE = frozenset(
+    (
+        b"status", b"keywords", b"uid", b"uidl", b"imap", b"mozilla-status", b"mozilla-status2",
+        b"x-status", b"x-keywords", b"x-uid", b"x-uidl", b"x-imap", b"x-mozilla-status",
+        b"x-mozilla-status2",
+    )
+)  # fmt: skip
 # Fields that differ between copies of one message that took different ways.
-_TRACE = re.compile(
-    rb"^(?:received|return-path|delivered-to|x-original-to|x-delivered-to|envelope-to"
-    rb"|received-spf|authentication-results|x-received|arc-[a-z-]+|x-google-[a-z-]+"
-    rb"|x-gm-[a-z-]+|x-spam-[a-z-]+|x-forwarded-[a-z]+|delivery-date|x-envelope-[a-z]+"
-    rb"|(?:x-)?status|x-keywords|x-uidl?|x-mozilla-[a-z0-9-]+):.*\n(?:[ \t].*\n)*",
-    re.IGNORECASE | re.MULTILINE,
-)
+_TRACE = _VOLATILE | {
+    b"received", b"return-path", b"delivered-to", b"x-original-to", b"x-delivered-to",
+    b"envelope-to", b"received-spf", b"authentication-results", b"x-received", b"delivery-date",
+}  # fmt: skip
+_TRACES = (
+    b"arc-", b"x-google-", b"x-gm-", b"x-spam-", b"x-forwarded-", b"x-envelope-", b"x-mozilla-",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,12 @@ class Summary:
 def header_of(data: bytes) -> bytes:
     """The header with its last line end, without the empty line that ends it."""
     head = data[:HEADER_LIMIT]
-    end = _HEADER_END.search(head)
-    if end is None:
-        return head
-    if end.start() == 0:
+    if head.startswith((b"\r\n", b"\n")):
         return b""
-    first = head.index(b"\n", end.start()) + 1
-    return head[:first]
+    end = head.find(b"\n\r\n")
+    bare = head.find(b"\n\n", 0, end + 1 if end >= 0 else len(head))
+    end = bare if bare >= 0 else end
+    return head[: end + 1] if end >= 0 else head
 
 
 def header_digest(header: bytes) -> bytes:
@@ -74,8 +73,7 @@ def header_digest(header: bytes) -> bytes:
 
     `header` is what `header_of` gives, or the answer to TOP n 0.
     """
-    text = header.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
-    return hashlib.sha256(_VOLATILE.sub(b"", text)).digest()
+    return _sift(header)[1]
 
 
 def examine(chunks: Iterable[bytes]) -> tuple[bytes, Summary]:
@@ -84,13 +82,22 @@ def examine(chunks: Iterable[bytes]) -> tuple[bytes, Summary]:
     first = _beginning(pieces)
     header = header_of(first)
     whole = hashlib.sha256(first)
-    text = header.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
-    copy = hashlib.sha256(_TRACE.sub(b"", text))
+    shown, digest, untraced = _sift(header)
+    copy = hashlib.sha256(untraced)
     copy.update(memoryview(first)[len(header) :])
     for piece in pieces:
         whole.update(piece)
         copy.update(piece)
-    return whole.digest(), _summary(text, copy.digest())
+    summary = Summary(
+        message_id=_decoded(shown.get(b"message-id", b""))[:998],
+        date=_decoded(shown.get(b"date", b""))[:100],
+        sender=_decoded(shown.get(b"from", b""))[:998],
+        recipients=_decoded(shown.get(b"to", b""))[:998],
+        subject=_decoded(shown.get(b"subject", b""))[:998],
+        header_digest=digest,
+        copy_key=copy.digest(),
+    )
+    return whole.digest(), summary
 
 
 def summarize(data: bytes) -> Summary:
@@ -110,20 +117,21 @@ def _beginning(pieces: Iterable[bytes]) -> bytes:
     return taken[0] if len(taken) == 1 else b"".join(taken)
 
 
-def _summary(text: bytes, copy_key: bytes) -> Summary:
-    """`text` is the header with LF line ends."""
-    found: dict[bytes, bytes] = {}
-    for match in _FIELD.finditer(text):
-        found.setdefault(match[1].lower(), match[2])
-    return Summary(
-        message_id=_decoded(found.get(b"message-id", b""))[:998],
-        date=_decoded(found.get(b"date", b""))[:100],
-        sender=_decoded(found.get(b"from", b""))[:998],
-        recipients=_decoded(found.get(b"to", b""))[:998],
-        subject=_decoded(found.get(b"subject", b""))[:998],
-        header_digest=hashlib.sha256(_VOLATILE.sub(b"", text)).digest(),
-        copy_key=copy_key,
-    )
+def _sift(header: bytes) -> tuple[dict[bytes, bytes], bytes, bytes]:
+    """The fields to show by name, the header digest, and what is left without trace fields."""
+    shown: dict[bytes, bytes] = {}
+    steady, untraced = [], []
+    for field in _UNFOLDED.split(header.replace(b"\r\n", b"\n").rstrip(b"\n")):
+        name, _, value = field.partition(b":")
+        name = name.strip().lower()
+        if name in _SHOWN:
+            shown.setdefault(name, value)
+        if name not in _VOLATILE:
+            steady.append(field)
+        if name not in _TRACE and not name.startswith(_TRACES):
+            untraced.append(field)
+    digest = hashlib.sha256(b"\n".join(steady)).digest()
+    return shown, digest, b"\n".join(untraced) + b"\n"
 
 
 def sent_at(summary: Summary, otherwise: datetime) -> datetime:
@@ -147,7 +155,9 @@ def _decoded(raw: bytes) -> str:
         # An unknown charset or a broken encoding is shown as it is.
         with suppress(LookupError, ValueError, HeaderParseError):
             text = str(make_header(decode_header(text))) or text
-    return "".join(c if c.isprintable() else " " for c in text).strip()
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return text.strip()
 
 
 def _unicode(raw: bytes) -> str:

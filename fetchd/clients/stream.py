@@ -62,6 +62,10 @@ _NOT_TLS = ("does not speak TLS on this port", 'Is it the port for tls = "startt
 _TOO_OLD = ("speaks no version of TLS as new as min_tls", "Lower min_tls, or ask the provider.")
 _WANTS_CERTIFICATE = ("wants a client certificate", "Name one in client_certificate.")
 _REJECTS_CERTIFICATE = ("rejects our client certificate", "Check client_certificate.")
+_WANTS_OTHERWISE = (
+    "breaks off the TLS handshake",
+    "Perhaps it wants a client_certificate, or ciphers that are not allowed here.",
+)
 # OpenSSL's reasons (sslerr.h) -> what to say, what to do
 _TLS_FAULTS = {
     "WRONG_VERSION_NUMBER": _NOT_TLS,
@@ -70,6 +74,7 @@ _TLS_FAULTS = {
     "UNSUPPORTED_PROTOCOL": _TOO_OLD,
     "TLSV1_ALERT_PROTOCOL_VERSION": _TOO_OLD,
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _WANTS_CERTIFICATE,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": _WANTS_OTHERWISE,
     "SSLV3_ALERT_BAD_CERTIFICATE": _REJECTS_CERTIFICATE,
     "TLSV1_ALERT_UNKNOWN_CA": _REJECTS_CERTIFICATE,
 }
@@ -286,7 +291,8 @@ def _network_faults(where: str, awaited: str) -> Iterator[None]:
             f"the host name {host} was not found", advice="Check host, and this machine's DNS."
         ) from error
     except OSError as error:
-        sentence, advice = _NETWORK_FAULTS.get(_number(error), (f"failed: {error}", None))
+        unexplained = ("hung up" if isinstance(error, ConnectionError) else f"failed: {error}", None)
+        sentence, advice = _NETWORK_FAULTS.get(_number(error), unexplained)
         raise ConnectionFailed(f"{where} {sentence}", advice=advice) from error
 
 
