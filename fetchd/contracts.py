@@ -196,10 +196,14 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True)
 class HeaderDigest:
-    """SHA-256 of a message's header as `message.header_digest` computes it."""
+    """SHA-256 of a message's header as `message.header_digest` computes it.
+
+    `distinctive`: it holds what no second message would have, see `message`.
+    """
 
     remote: RemoteMessage
     digest: bytes
+    distinctive: bool
 
 
 @dataclass(frozen=True, slots=True)

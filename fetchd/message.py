@@ -20,7 +20,10 @@ HEADER_LIMIT = 256 * 1024  # longer headers are summarised from their beginning
 _EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _UNFOLDED = re.compile(rb"\n(?![ \t])")  # where one field ends and the next begins
-_SHOWN = frozenset((b"message-id", b"date", b"from", b"to", b"subject"))
+_DISTINCTIVE = re.compile(
+    rb"^(?:message-id|received):[ \t]*(?:\r?\n[ \t]+)*\S", re.MULTILINE | re.IGNORECASE
+)
+_SHOWN = frozenset((b"message-id", b"date", b"from", b"to", b"subject", b"received"))
 # Fields that a server may add or change between two looks at one message.
 _VOLATILE = frozenset(
     (
@@ -76,8 +79,17 @@ def header_digest(header: bytes) -> bytes:
     return _sift(header)[1]
 
 
-def examine(chunks: Iterable[bytes]) -> tuple[bytes, Summary]:
-    """SHA-256 and summary of a message that comes in pieces, in bounded memory."""
+def is_distinctive(header: bytes) -> bool:
+    """Whether a header alone tells a message from all others: it was traced, or has an id."""
+    return _DISTINCTIVE.search(header) is not None
+
+
+def examine(chunks: Iterable[bytes]) -> tuple[bytes, Summary, datetime | None]:
+    """SHA-256, summary and arrival of a message that comes in pieces, in bounded memory.
+
+    It arrived when the last server says that it received it (RFC 5321 §4.4), or
+    was sent when it says so itself; None where neither makes sense.
+    """
     pieces = iter(chunks)
     first = _beginning(pieces)
     header = header_of(first)
@@ -97,7 +109,8 @@ def examine(chunks: Iterable[bytes]) -> tuple[bytes, Summary]:
         header_digest=digest,
         copy_key=copy.digest(),
     )
-    return whole.digest(), summary
+    arrived = _instant(shown.get(b"received", b"").rpartition(b";")[2].decode("latin-1"))
+    return whole.digest(), summary, arrived or _instant(summary.date)
 
 
 def summarize(data: bytes) -> Summary:
@@ -134,18 +147,14 @@ def _sift(header: bytes) -> tuple[dict[bytes, bytes], bytes, bytes]:
     return shown, digest, b"\n".join(untraced) + b"\n"
 
 
-def sent_at(summary: Summary, otherwise: datetime) -> datetime:
-    """The Date field in UTC; `otherwise` where it is absent, broken or absurd."""
+def _instant(date: str) -> datetime | None:
+    """A date of RFC 5322 §3.3 in UTC; None where it is absent, broken or absurd."""
     try:
-        date = parsedate_to_datetime(summary.date)
+        found = parsedate_to_datetime(date)
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (TypeError, ValueError, IndexError, OverflowError):
-        return otherwise
-    date = date.replace(tzinfo=UTC) if date.tzinfo is None else date
-    try:
-        date = date.astimezone(UTC)
-    except OverflowError:
-        return otherwise
-    return date if _EARLIEST < date < _LATEST else otherwise
+        return None
+    return found if _EARLIEST < found < _LATEST else None
 
 
 def _decoded(raw: bytes) -> str:

@@ -101,7 +101,7 @@ def redacted(value: Any) -> Any:
         case bytes():
             return redact(value.decode("utf-8", "backslashreplace"))
         case dict():
-            return {redact(str(k)): redacted(v) for k, v in value.items()}
+            return {k: redacted(v) for k, v in value.items()}
         case list() | tuple() | set() | frozenset():
             return [redacted(v) for v in value]
         case bool() | int() | float() | None:

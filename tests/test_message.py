@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetchd.message import header_digest, header_of, sent_at, summarize
+from fetchd.message import examine, header_digest, header_of, is_distinctive, summarize
 
 NOW = datetime(2030, 1, 31, tzinfo=UTC)
 
@@ -65,13 +65,42 @@ def test_copies_that_took_different_ways_share_a_key():
     [
         (b"Mon, 23 Nov 2026 10:00:00 +0100", datetime(2026, 11, 23, 9, tzinfo=UTC)),
         (b"Mon, 23 Nov 2026 10:00:00", datetime(2026, 11, 23, 10, tzinfo=UTC)),
-        (b"not a date", NOW),
-        (b"Mon, 23 Nov 9999 23:00:00 -2300", NOW),
-        (b"", NOW),
+        (b"not a date", None),
+        (b"Mon, 23 Nov 9999 23:00:00 -2300", None),
+        (b"", None),
     ],
 )
-def test_sent_at(date, expected):
-    assert sent_at(summarize(b"Date: " + date + b"\r\n\r\n"), NOW) == expected
+def test_a_message_arrived_when_it_was_received_or_else_when_it_was_sent(date, expected):
+    def arrived(head: bytes) -> datetime | None:
+        return examine([head + b"\r\n\r\n"])[2]
+
+    assert arrived(b"Date: " + date) == expected
+    received = b"Received: from a; b\r\n\tby c; " + date
+    earlier = b"\r\nReceived: by d; Sun, 22 Nov 2026 10:00:00 +0000"
+    assert arrived(received + earlier) == expected
+    sent = b"\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000"
+    assert arrived(received + sent) == (expected or datetime(2026, 11, 21, 10, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("header", "distinctive"),
+    [
+        (b"Message-ID: <1>\r\n", True),
+        (b"Subject: x\r\nmessage-id:\r\n\t<1>\r\n", True),
+        (b"Received: by x\r\n", True),
+        (b"Message-ID: \r\nSubject: x\r\n", False),
+        (b"Subject: Message-ID: x\r\n", False),
+        (b"", False),
+    ],
+)
+def test_a_header_is_distinctive_by_id_or_trace(header, distinctive):
+    assert is_distinctive(header) == distinctive
+
+
+@given(st.binary(max_size=9000), st.integers(1, 500))
+def test_pieces_make_no_difference(data, size):
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    assert examine(pieces) == examine([data])
 
 
 @given(st.binary(max_size=3000))

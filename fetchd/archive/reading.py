@@ -13,7 +13,7 @@ from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 
-from fetchd.archive import compression, tarentry
+from fetchd.archive import tarentry
 from fetchd.archive.source import SPOILT, Source
 from fetchd.archive.trouble import archive_error
 from fetchd.contracts import Body, Location
@@ -87,9 +87,8 @@ class Reader:
         kept = self._kept
         if kept is not None and kept[0] == frame:
             return iter((kept[1],))
-        head = source.at(location.offset, min(location.length, 18))
         pieces = source.content(location.offset, location.length)
-        if not 0 <= compression.content_size(head) <= KEPT:
+        if not 0 <= source.content_size(location.offset) <= KEPT:
             return pieces
         content = b"".join(pieces)
         self._kept = (frame, content)
@@ -126,8 +125,7 @@ def _extract(
 ) -> None:
     """Write the message; ValueError unless it is one."""
     content = tarentry.Content(pieces)
-    for _ in content.some(inner - tarentry.BLOCK):
-        pass
+    content.skip(inner - tarentry.BLOCK)
     if not tarentry.announces(content.take(tarentry.BLOCK), size):
         raise ValueError("no message of that size is there")
     for octets in content.some(size):

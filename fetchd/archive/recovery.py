@@ -28,6 +28,7 @@ class Recovery:
         self._segment, self._replay = segment, replay
         self._known = facts is not None
         self._start = facts.length if facts else 0
+        self._end = segment.length
         self.appendable = not segment.sealed
 
     def commits(self) -> Iterator[Recorded]:
@@ -40,23 +41,23 @@ class Recovery:
             return
         if self.appendable:
             self._cut_torn_end()
-        if segment.length > self._start and self._made_durable():
+        if self._end > self._start and self._made_durable():
             yield from self._replayed()
 
     def _cut_torn_end(self) -> None:
         source = self._source()
-        end = self._start
+        self._end = self._start
         for item in walk(source, self._start):
             if isinstance(item, Found) and item.whole:
-                end = item.end
-        if end == source.size:
+                self._end = item.end
+        if self._end == source.size:
             return
-        if not self._known and _acknowledged(source, end):
+        if not self._known and _acknowledged(source, self._end):
             self.appendable = False
-            log().warning("archive.damaged", segment=self._segment.path, offset=end)
+            log().warning("archive.damaged", segment=self._segment.path, offset=self._end)
             return
-        self._segment.cut(end)
-        log().info("archive.cut", segment=self._segment.path, octets=source.size - end)
+        self._segment.cut(self._end)
+        log().info("archive.cut", segment=self._segment.path, octets=source.size - self._end)
 
     def _made_durable(self) -> bool:
         segment = self._segment
@@ -87,7 +88,9 @@ class Recovery:
                     )
 
     def _source(self) -> Source:
-        return Source(self._segment.file, self._segment.path)
+        source = Source(self._segment.file, self._segment.path)
+        source.size = self._end  # nothing behind it is looked at
+        return source
 
 
 def _acknowledged(source: Source, end: int) -> bool:

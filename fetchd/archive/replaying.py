@@ -105,7 +105,7 @@ def rescue(
 
 def _messages(source: Source, offset: int, length: int) -> list[tuple[StoredMessage, str]]:
     found = []
-    for entry, (digest, summary) in tarentry.entries(source.content(offset, length), examine):
+    for entry, (digest, summary, _) in tarentry.entries(source.content(offset, length), examine):
         place = Location(source.segment, offset, length, entry.inner)
         date = datetime.fromtimestamp(entry.mtime, UTC)
         found.append((StoredMessage(digest, entry.size, place, summary, date), entry.name))

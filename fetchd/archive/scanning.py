@@ -6,20 +6,13 @@ looked for octet by octet: damage never hides what comes after it.
 """
 
 import re
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fetchd.archive import compression, journal
+from fetchd.archive import journal
 from fetchd.archive.journal import JournalEntry
-from fetchd.archive.source import PIECE, Source
+from fetchd.archive.source import DATA_MAGIC, PIECE, Source
 
-DATA_MAGIC = b"\x28\xb5\x2f\xfd"
-
-_HEADER_LIMIT = 18  # octets of a zstd frame header, RFC 8878 §3.1.1.1
-_BLOCK_LIMIT = 128 * 1024  # RFC 8878 §3.1.1.2.4
-_RESERVED_BLOCK, _RLE_BLOCK = 3, 1
-_HAS_CHECKSUM = 0x04  # of the frame header descriptor
 _JOURNAL = re.compile(b"(?=%s[\\s\\S]{4}%s)" % (re.escape(journal.MAGIC), journal.TAG))
 _DATA = re.compile(b"(?=%s)" % re.escape(DATA_MAGIC))
 
@@ -64,39 +57,24 @@ def walk(source: Source, start: int) -> Iterator[Found | Gap]:
         position = end
 
 
-def frame_end(source: Source, offset: int, limit: int) -> int | None:
-    """Where the frame that begins at `offset` ends; None when none does, or it passes `limit`."""
-    start = source.at(offset, min(_HEADER_LIMIT, limit - offset))
-    if start.startswith(journal.MAGIC) and len(start) >= 8:
-        end: int | None = offset + 8 + struct.unpack_from("<I", start, 4)[0]
-    elif start.startswith(DATA_MAGIC):
-        end = _data_frame_end(source, offset, start, limit)
-    else:
-        return None
-    return end if end is not None and end <= limit else None
-
-
 def data_frames(source: Source, start: int, end: int) -> Iterator[tuple[int, int]]:
     """(offset, end) of everything that looks like a data frame, also inside of others."""
     for at in _matches(source, _DATA, start, end):
-        if (stop := frame_end(source, at, end)) is not None:
+        if (stop := source.frame_end(at, end)) is not None:
             yield at, stop
 
 
 def _next_journal(source: Source, position: int) -> tuple[int, int, JournalEntry] | None:
     """The first intact journal behind `position`: its place, its end, and what it says."""
     at = position
-    while (end := frame_end(source, at, source.size)) is not None:
-        if source.at(at, 4) == journal.MAGIC:
-            if entry := _read(source, at, end):
-                return at, end, entry
-            break
+    while (end := source.frame_end(at, source.size)) is not None:
         at = end
+    if (found := _journal_at(source, at)) is not None:
+        return found
     # What broke the way may be a wrong length that led past a good journal.
     for candidate in _matches(source, _JOURNAL, position, source.size):
-        end = frame_end(source, candidate, source.size)
-        if end is not None and (entry := _read(source, candidate, end)):
-            return candidate, end, entry
+        if (found := _journal_at(source, candidate)) is not None:
+            return found
     return None
 
 
@@ -109,25 +87,12 @@ def _matches(source: Source, pattern: re.Pattern[bytes], start: int, end: int) -
                 yield offset + match.start()
 
 
-def _read(source: Source, offset: int, end: int) -> JournalEntry | None:
-    if end - offset > journal.PAYLOAD_LIMIT:
+def _journal_at(source: Source, offset: int) -> tuple[int, int, JournalEntry] | None:
+    start = source.at(offset, 8)
+    if len(start) < 8 or not start.startswith(journal.MAGIC):
         return None
-    return journal.unframe(source.at(offset, end - offset), source.segment)
-
-
-def _data_frame_end(source: Source, offset: int, start: bytes, limit: int) -> int | None:
-    """RFC 8878 §3.1.1: a header, blocks that tell their sizes, four octets of checksum."""
-    try:
-        at = offset + compression.header_size(start)
-    except compression.ZstdError:
+    end = offset + 8 + int.from_bytes(start[4:], "little")
+    if end > source.size or end - offset > journal.PAYLOAD_LIMIT:
         return None
-    last = False
-    while not last and at + 3 <= limit:
-        block = int.from_bytes(source.at(at, 3), "little")
-        last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
-        if kind == _RESERVED_BLOCK or size > _BLOCK_LIMIT:
-            return None
-        at += 3 + (1 if kind == _RLE_BLOCK else size)
-    if not last:
-        return None
-    return at + (4 if start[4] & _HAS_CHECKSUM else 0)
+    entry = journal.unframe(source.at(offset, end - offset), source.segment)
+    return None if entry is None else (offset, end, entry)

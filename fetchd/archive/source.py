@@ -12,6 +12,13 @@ from pathlib import Path
 from fetchd.archive import compression
 
 PIECE = 1 << 20
+DATA_MAGIC = b"\x28\xb5\x2f\xfd"
+
+_HEADER_LIMIT = 18  # octets of a frame header, RFC 8878 §3.1.1.1
+_BLOCK_LIMIT = 128 * 1024  # RFC 8878 §3.1.1.2.4
+_RLE_BLOCK, _RESERVED_BLOCK = 1, 3
+_HAS_CHECKSUM = 0x04  # of the frame header descriptor
+
 SPOILT = (compression.ZstdError, ValueError)
 
 
@@ -48,15 +55,41 @@ class Source:
             state.update(self.at(offset, min(PIECE, end - offset)))
         return state.digest()
 
+    def frame_end(self, offset: int, limit: int) -> int | None:
+        """Where the data frame that begins at `offset` ends, as it says itself.
+
+        None where none begins, or it does not end before `limit`. RFC 8878 §3.1.1:
+        a header, blocks that tell their sizes, four octets of checksum.
+        """
+        start = self.at(offset, min(_HEADER_LIMIT, limit - offset))
+        if not start.startswith(DATA_MAGIC):
+            return None
+        try:
+            at = offset + compression.header_size(start)
+        except compression.ZstdError:
+            return None
+        last = False
+        while not last:
+            if at + 3 > limit:
+                return None
+            block = int.from_bytes(self.at(at, 3), "little")
+            last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
+            if kind == _RESERVED_BLOCK or size > _BLOCK_LIMIT:
+                return None
+            at += 3 + (1 if kind == _RLE_BLOCK else size)
+        at += 4 if start[4] & _HAS_CHECKSUM else 0
+        return at if at <= min(limit, self.size) else None
+
+    def content_size(self, offset: int) -> int:
+        """Octets that the frame there says it holds; -1 where it does not say."""
+        return compression.content_size(self.at(offset, _HEADER_LIMIT))
+
     def content(self, offset: int, length: int) -> Iterator[bytes]:
         """What the one frame there holds, in bounded pieces; SPOILT at the first wrong one."""
-        expected = compression.content_size(self.at(offset, min(length, 18)))
-        seen = 0
-        for piece in compression.stream_from(_Span(self, offset, length)):
-            seen += len(piece)
-            yield piece
-        if seen != expected:
-            raise ValueError("the frame is cut short")
+        end = offset + length
+        if self.frame_end(offset, end) != end:
+            raise ValueError("no frame of that length is there")
+        yield from compression.stream_from(_Span(self, offset, length))
 
 
 class _Span:

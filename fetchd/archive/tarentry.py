@@ -100,14 +100,22 @@ class Content:
 
     def take(self, size: int) -> bytes:
         """`size` octets, or nothing at the very end of the content."""
-        taken = b"".join(self.some(size))
+        taken = b"".join(self._views(size))
         if len(taken) != size and taken:
             raise ValueError("the tar entry is cut short")
         return taken
 
     def some(self, size: int) -> Iterator[bytes]:
         """The next `size` octets, or what is left, in pieces."""
-        while size:
+        return map(bytes, self._views(size))
+
+    def skip(self, size: int) -> None:
+        """Pass over the next `size` octets, or what is left."""
+        for _ in self._views(size):
+            pass
+
+    def _views(self, size: int) -> Iterator[memoryview]:
+        while size > 0:
             if not self._buffer:
                 self._buffer = memoryview(next(self._pieces, b""))
                 if not self._buffer:
@@ -116,7 +124,7 @@ class Content:
             self._buffer = self._buffer[size:]
             self.position += len(piece)
             size -= len(piece)
-            yield bytes(piece)
+            yield piece
 
 
 def _checked(block: bytes) -> tuple[int, bytes]:

@@ -18,8 +18,10 @@ READABLE = "segment_id IS NOT NULL AND damaged = 0 AND expired = 0"
 SETTLED = "state IN ('delivered', 'dropped')"
 
 _KNOWN = """
-SELECT r.uid, r.state, r.size, r.first_seen, r.digest, m.header_digest, r.rules, m.damaged,
-    r.retry_at, r.reason, r.attempts
+SELECT r.uid, r.state, r.size, r.first_seen, r.digest, m.header_digest, r.rules,
+    CASE WHEN r.digest IS NULL OR m.expired = 1 THEN 0 WHEN m.segment_id IS NULL THEN 1
+        ELSE m.damaged END,
+    r.retry_at, r.reason, r.attempts, m.internal_date, m.copy_key
 FROM remote_message r LEFT JOIN message m ON m.digest = r.digest
 WHERE r.mailbox_id = (SELECT id FROM mailbox WHERE account = ? AND name = ?)"""
 _PRESENT = "r.state IN ('stored', 'quarantined', 'retiring')"
@@ -30,6 +32,7 @@ class MailboxState:
     """What the last run left behind about a mailbox; all empty before the first."""
 
     listing_digest: bytes | None = None
+    asked_digest: bytes | None = None
     rules: str = ""
     next_due: datetime | None = None
     on_server: int = 0
@@ -54,12 +57,10 @@ def inventory(
     it may be many times the size of the mailbox.
     """
     place = (account, mailbox)
-    unsettled = {
-        row[0]
-        for row in catalog.rows(
-            "SELECT DISTINCT digest FROM delivery WHERE state IN ('pending', 'deferred', 'failed')"
-        )
-    }
+    owed = catalog.rows(
+        "SELECT digest, key FROM delivery WHERE state IN ('pending', 'deferred', 'failed')"
+    )
+    unsettled, keys = {row[0] for row in owed}, {row[1] for row in owed}
     rows = catalog.rows(f"{_KNOWN} AND {_PRESENT}", place)
     present = {row[0] for row in rows}
     strange = [uid for uid in listed if uid not in present]
@@ -67,16 +68,28 @@ def inventory(
     states = {str(state): state for state in RemoteState}
     instants: dict[int, datetime] = {}  # a batch shares one
     known: dict[bytes, Known] = {}
-    for uid, state, size, seen, digest, header, rules, damaged, retry, reason, tries in rows:
+    for row in rows:
+        uid, state, size, seen, digest, header, rules, damaged, retry, reason, tries, *more = row
+        arrived, copy = more
         first = instants.get(seen)
         if first is None:
             first = instants[seen] = moment(seen)
-        settled = digest not in unsettled
-        again = None if retry is None else moment(retry)
+        # A lookalike that was passed over shares the key of the one that is owed.
+        settled = digest not in unsettled and not (keys and copy and copy.hex()[:32] in keys)
         known[uid] = Known(
-            states[state], size, first, digest, header, rules, settled, damaged == 1, again,
-            reason, tries,
-        )  # fmt: skip
+            state=states[state],
+            size=size,
+            first_seen=first,
+            digest=digest,
+            header_digest=header,
+            rules=rules,
+            settled=settled,
+            damaged=damaged == 1,
+            retry_at=moment_or_none(retry),
+            reason=reason,
+            attempts=tries,
+            arrived=moment_or_none(arrived),
+        )
     return Inventory(known)
 
 
@@ -84,47 +97,64 @@ def candidates(
     catalog: Catalog, account: str, headers: Iterable[bytes]
 ) -> dict[bytes, tuple[Candidate, ...]]:
     """Readable messages of an account with these header digests, for `policy.plan.adopt`."""
-    readable = READABLE.replace("AND ", "AND m.")
-    sql = (
-        "SELECT DISTINCT m.header_digest, m.digest, m.size, r.size FROM message m"  # noqa: S608
-        " JOIN remote_message r ON r.digest = m.digest JOIN mailbox b ON b.id = r.mailbox_id"
-        f" WHERE b.account = ? AND m.{readable}"
-        " AND m.header_digest IN ({})"
+    found: dict[bytes, dict[bytes, set[int]]] = defaultdict(dict)
+    stored = (
+        "SELECT header_digest, digest, size FROM message"  # noqa: S608
+        f" WHERE {READABLE} AND header_digest IN ({{}})"
     )
-    sizes: dict[bytes, dict[bytes, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for header, digest, octets, listed in catalog.each(sql, headers, before=(account,)):
-        sizes[header][digest] |= {octets, listed}
+    sizes: dict[bytes, set[int]] = {}
+    for header, digest, octets in catalog.each(stored, headers):
+        found[header][digest] = sizes[digest] = {octets}
+    ours = set()
+    listed = (
+        "SELECT r.digest, r.size FROM remote_message r JOIN mailbox b ON b.id = r.mailbox_id"
+        " WHERE b.account = ? AND r.digest IN ({})"
+    )
+    for digest, size in catalog.each(listed, sizes, before=(account,)):
+        sizes[digest].add(size)
+        ours.add(digest)
     return {
-        header: tuple(Candidate(digest, frozenset(found)) for digest, found in by_digest.items())
-        for header, by_digest in sizes.items()
+        header: tuple(Candidate(d, frozenset(s)) for d, s in by_digest.items() if d in ours)
+        for header, by_digest in found.items()
+        if ours & by_digest.keys()
     }
 
 
 def mailbox_state(catalog: Catalog, account: str, mailbox: str) -> MailboxState:
     rows = catalog.rows(
-        "SELECT listing_digest, rules, next_due, on_server, on_server_octets, last_run_at"
-        " FROM mailbox WHERE account = ? AND name = ?",
+        "SELECT listing_digest, asked_digest, rules, next_due, on_server, on_server_octets,"
+        " last_run_at FROM mailbox WHERE account = ? AND name = ?",
         (account, mailbox),
     )
     if not rows:
         return MailboxState()
-    listing, rules, due, count, octets, run = rows[0]
-    return MailboxState(listing, rules, moment_or_none(due), count, octets, moment_or_none(run))
+    listing, asked, rules, due, count, octets, run = rows[0]
+    return MailboxState(
+        listing, asked, rules, moment_or_none(due), count, octets, moment_or_none(run)
+    )
 
 
 def save_mailbox_state(catalog: Catalog, account: str, mailbox: str, state: MailboxState) -> None:
     with catalog.transaction(durable=False) as db:
+        box = mailbox_id(db, account, mailbox)
+        # Damage that was found meanwhile needs a close look, whatever the run thought.
+        damaged = catalog.rows("SELECT digest FROM message WHERE damaged = 1")
+        spoilt = damaged and catalog.each(
+            "SELECT 1 FROM remote_message WHERE mailbox_id = ? AND digest IN ({})",
+            [row[0] for row in damaged],
+            before=(box,),
+        )
         db.execute(
             "UPDATE mailbox SET listing_digest = ?, rules = ?, next_due = ?, on_server = ?,"
             " on_server_octets = ?, last_run_at = ? WHERE id = ?",
             (
-                state.listing_digest,
+                None if spoilt else state.listing_digest,
                 state.rules,
                 micros_or_none(state.next_due),
                 state.on_server,
                 state.on_server_octets,
                 micros_or_none(state.last_run_at),
-                mailbox_id(db, account, mailbox),
+                box,
             ),
         )
 
@@ -134,9 +164,20 @@ def mark_gone(catalog: Catalog, account: str, mailbox: str, uids: Iterable[bytes
     _mark(catalog, account, mailbox, uids, RemoteState.GONE, None)
 
 
-def mark_retiring(catalog: Catalog, account: str, mailbox: str, uids: Iterable[bytes]) -> None:
-    """We are about to ask the server to drop them; the answer may never reach us."""
-    _mark(catalog, account, mailbox, uids, RemoteState.RETIRING, None)
+def mark_retiring(
+    catalog: Catalog, account: str, mailbox: str, uids: Iterable[bytes], listing: bytes
+) -> None:
+    """We are about to ask the server to drop them; the answer may never reach us.
+
+    `listing` is the digest of the listing that named them: should the next one be
+    the same, nothing was dropped.
+    """
+    with catalog.transaction() as db:
+        _mark(catalog, account, mailbox, uids, RemoteState.RETIRING, None)
+        db.execute(
+            "UPDATE mailbox SET asked_digest = ? WHERE id = ?",
+            (listing, mailbox_id(db, account, mailbox)),
+        )
 
 
 def mark_stored(catalog: Catalog, account: str, mailbox: str, uids: Iterable[bytes]) -> None:
@@ -201,6 +242,12 @@ def known_digests(catalog: Catalog, digests: Iterable[bytes]) -> set[bytes]:
     return {row[0] for row in catalog.each(sql, digests)}
 
 
+def let_go(catalog: Catalog, digests: Iterable[bytes]) -> set[bytes]:
+    """Those of them whose octets `keep` let expire."""
+    sql = "SELECT digest FROM message WHERE expired = 1 AND digest IN ({})"
+    return {row[0] for row in catalog.each(sql, digests)}
+
+
 def locations(catalog: Catalog, digests: Iterable[bytes]) -> dict[bytes, tuple[Location, int]]:
     """Where the octets are, and how many; those without are left out."""
     sql = (
@@ -209,6 +256,12 @@ def locations(catalog: Catalog, digests: Iterable[bytes]) -> dict[bytes, tuple[L
         " WHERE m.expired = 0 AND m.digest IN ({})"
     )
     return {row[0]: (Location(*row[1:5]), row[5]) for row in catalog.each(sql, digests)}
+
+
+def doubt_all(catalog: Catalog) -> None:
+    """What was fetched is known, and whether it still is on the server is not."""
+    with catalog.transaction() as db:
+        db.execute("UPDATE remote_message SET state = 'retiring' WHERE state = 'stored'")
 
 
 def restamp(catalog: Catalog, account: str, mailbox: str, rules: str) -> None:

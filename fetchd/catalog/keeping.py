@@ -84,10 +84,28 @@ def expirable(catalog: Catalog, stored_before: datetime | None) -> list[bytes]:
         " AND d.state IN ('pending', 'deferred', 'failed')"
     )
     sql = f"SELECT m.digest FROM message m WHERE m.segment_id NOTNULL AND NOT EXISTS ({owed})"  # noqa: S608
-    if stored_before is None:
-        made = "SELECT 1 FROM delivery d WHERE d.digest = m.digest AND d.state = 'delivered'"
-        return [row[0] for row in catalog.rows(f"{sql} AND EXISTS ({made})")]
-    return [r[0] for r in catalog.rows(f"{sql} AND m.stored_at < ?", (micros(stored_before),))]
+    if stored_before is not None:
+        aged = catalog.rows(f"{sql} AND m.stored_at < ?", (micros(stored_before),))
+        return [row[0] for row in aged]
+    made = "SELECT 1 FROM delivery d WHERE d.digest = m.digest AND d.state = 'delivered'"
+    found = [row[0] for row in catalog.rows(f"{sql} AND EXISTS ({made})")]
+    return found + _passed_over(catalog)
+
+
+def _passed_over(catalog: Catalog) -> list[bytes]:
+    """Lookalikes that `duplicates = "skip"` did not deliver, of messages that were.
+
+    They have no delivery of their own, but the key of the one that was made.
+    """
+    unowed = catalog.rows(
+        "SELECT m.digest, m.copy_key FROM message m WHERE m.segment_id NOTNULL"
+        " AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.digest = m.digest)"
+    )
+    by_key = {copy_key.hex()[:32]: digest for digest, copy_key in unowed}
+    sql = "SELECT key FROM delivery WHERE destination = ? AND state = 'delivered' AND key IN ({})"
+    destinations = catalog.rows("SELECT DISTINCT destination FROM delivery") if by_key else []
+    made = {row[0] for name in destinations for row in catalog.each(sql, by_key, before=name)}
+    return [by_key[key] for key in made]
 
 
 def expired_on_servers(catalog: Catalog) -> list[bytes]:
@@ -173,6 +191,17 @@ def drop_segment(catalog: Catalog, segment: str) -> None:
             (segment,),
         )
         db.execute("DELETE FROM segment WHERE path = ?", (segment,))
+
+
+def unlocate(catalog: Catalog, segments: Iterable[str], digests: Sequence[bytes]) -> None:
+    """Forget where these messages were, if it was in one of these segments."""
+    with catalog.transaction() as db:
+        db.executemany(
+            "UPDATE message SET segment_id = NULL, frame_offset = NULL, frame_length = NULL,"
+            " inner = NULL WHERE digest = ? AND segment_id = (SELECT id FROM segment"
+            " WHERE path = ?)",
+            [(digest, path) for path in segments for digest in digests],
+        )
 
 
 def move(catalog: Catalog, moved: Iterable[tuple[bytes, Location]], length: int) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 from fetchd.catalog.database import Catalog, micros, moment, moment_or_none
 from fetchd.contracts import Location, Outcome, Settled
 
-_OPEN = "('pending', 'deferred')"
+# As the partial index says it, or SQLite does not see that the index serves.
+UNSETTLED = "state IN ('pending', 'deferred', 'failed')"
+_OPEN = f"{UNSETTLED} AND state <> 'failed'"
 
 _OUTGOING = """
 SELECT d.id, d.destination, d.key, d.account, d.mailbox, d.uid, d.digest, m.size, d.queued_at,
@@ -73,7 +75,7 @@ def claim_due(
     free = ",".join("?" * (len(dead) + 1))
     with catalog.transaction() as db:
         rows = db.execute(
-            f"SELECT id, owner FROM delivery WHERE state IN {_OPEN} AND not_before <= ?"  # noqa: S608
+            f"SELECT id, owner FROM delivery WHERE {_OPEN} AND not_before <= ?"  # noqa: S608
             f" AND destination IN ({marks}) AND owner IN ({free}) AND id > ? ORDER BY id LIMIT ?",
             (micros(now), *destinations, "", *dead, after, limit),
         ).fetchall()
@@ -130,6 +132,20 @@ def counts(catalog: Catalog) -> dict[str, dict[str, int]]:
     return found
 
 
+def strays(catalog: Catalog, destinations: Sequence[str]) -> dict[str, dict[str, int]]:
+    """What is owed to destinations other than these: account -> destination -> how many."""
+    marks = ",".join("?" * len(destinations))
+    rows = catalog.rows(
+        f"SELECT account, destination, count(*) FROM delivery WHERE {UNSETTLED}"  # noqa: S608
+        f" AND destination NOT IN ({marks}) GROUP BY account, destination",
+        tuple(destinations),
+    )
+    found: dict[str, dict[str, int]] = {}
+    for account, destination, count in rows:
+        found.setdefault(account, {})[destination] = count
+    return found
+
+
 def listing(
     catalog: Catalog, *, state: str = "", destination: str = "", account: str = "", limit: int = 100
 ) -> list[DeliveryRow]:
@@ -158,7 +174,7 @@ def drop(catalog: Catalog, ids: Sequence[int]) -> int:
 
 
 def _owners(catalog: Catalog) -> list[str]:
-    sql = f"SELECT DISTINCT owner FROM delivery WHERE state IN {_OPEN} AND owner <> ''"  # noqa: S608
+    sql = f"SELECT DISTINCT owner FROM delivery WHERE {_OPEN} AND owner <> ''"  # noqa: S608
     return [row[0] for row in catalog.rows(sql)]
 
 

@@ -7,6 +7,7 @@ reported as made before it was queued is remembered as such.
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from fetchd.catalog.database import Catalog, micros
 from fetchd.contracts import Commit, QueuedDelivery, Recorded, RemoteRecord, StoredMessage
@@ -105,7 +106,10 @@ def _write(db: sqlite3.Connection, recorded: Recorded, owner: str) -> None:
         path: db.execute("SELECT id FROM segment WHERE path = ?", (path,)).fetchone()[0]
         for path in places
     }
-    db.executemany(_MESSAGE, [_message_row(m, segments, commit) for m in commit.messages])
+    seen: dict[bytes, datetime] = {}
+    for remote in commit.remotes:
+        seen[remote.digest] = min(remote.seen_at, seen.get(remote.digest, remote.seen_at))
+    db.executemany(_MESSAGE, [_message_row(m, segments, seen) for m in commit.messages])
     _write_remotes(db, commit.remotes)
     db.executemany(_DELIVERY, [_delivery_row(d, owner) for d in commit.deliveries])
     db.executemany(_DELIVERED, commit.delivered)
@@ -124,10 +128,12 @@ def _write_remotes(db: sqlite3.Connection, records: Iterable[RemoteRecord]) -> N
     db.executemany(_REMOTE, rows)
 
 
-def _message_row(m: StoredMessage, segments: dict[str, int], commit: Commit) -> tuple[object, ...]:
+def _message_row(
+    m: StoredMessage, segments: dict[str, int], seen: dict[bytes, datetime]
+) -> tuple[object, ...]:
     at, s = m.location, m.summary
     place = (segments[at.segment], at.offset, at.length, at.inner) if at else (None,) * 4
-    stored = commit.remotes[0].seen_at if commit.remotes else m.internal_date
+    stored = seen.get(m.digest, m.internal_date)
     header = (s.message_id, s.date, s.sender, s.recipients, s.subject, s.header_digest, s.copy_key)
     return (m.digest, m.size, *place, micros(m.internal_date), *header, micros(stored))
 

@@ -9,6 +9,8 @@ from fetchd.catalog.database import Catalog, micros, micros_or_none, moment, mom
 from fetchd.contracts import RunCounts, ServerFacts
 from fetchd.errors import Remedy
 
+LONGEST_PAUSE = timedelta(days=2)  # no server asks for more
+
 _COUNTS = tuple(field.name for field in fields(RunCounts))
 
 _STATUS = """
@@ -20,12 +22,15 @@ SELECT a.name, a.protocol, a.last_success, a.last_error, a.last_remedy, a.failur
      FROM mailbox b JOIN remote_message r ON r.mailbox_id = b.id WHERE b.account = a.name)),
   (SELECT coalesce(sum(b.on_server), 0) FROM mailbox b WHERE b.account = a.name),
   (SELECT coalesce(sum(b.on_server_octets), 0) FROM mailbox b WHERE b.account = a.name),
-  (SELECT count(*) FROM delivery d WHERE d.account = a.name
-     AND d.state IN ('pending', 'deferred')),
-  (SELECT count(*) FROM delivery d WHERE d.account = a.name AND d.state = 'failed'),
   (SELECT count(*) FROM mailbox b JOIN remote_message r ON r.mailbox_id = b.id
      WHERE b.account = a.name AND r.state = 'quarantined')
 FROM account a ORDER BY a.name"""
+
+_OWED = """
+SELECT account, state = 'failed', count(*) FROM delivery
+WHERE state IN ('pending', 'deferred', 'failed') GROUP BY account, state = 'failed'"""
+
+KEPT_RUNS = 2000  # of each account; a run every five minutes is remembered for a week
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,11 @@ def begin(catalog: Catalog, account: str, protocol: str, now: datetime) -> int:
             "UPDATE run SET outcome = 'interrupted' WHERE account = ? AND outcome = 'running'",
             (account,),
         )
+        db.execute(
+            "DELETE FROM run WHERE account = ? AND id <= (SELECT id FROM run WHERE account = ?"
+            " ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            (account, account, KEPT_RUNS),
+        )
         made = db.execute(
             "INSERT INTO run (account, started_at) VALUES (?,?) RETURNING id",
             (account, micros(now)),
@@ -83,11 +93,14 @@ def begin(catalog: Catalog, account: str, protocol: str, now: datetime) -> int:
         return int(made.fetchone()[0])
 
 
-def pause(catalog: Catalog, account: str) -> datetime | None:
-    """Until when the server wants no login: its own hint, or LOGIN-DELAY after the last one."""
+def pause(catalog: Catalog, account: str, now: datetime) -> datetime | None:
+    """Until when the server wants no login: its own hint, or LOGIN-DELAY after the last one.
+
+    What a clock that was ahead has left behind is not believed.
+    """
     rows = catalog.rows(
-        "SELECT a.not_before, a.facts, (SELECT max(r.started_at) FROM run r"
-        " WHERE r.account = a.name) FROM account a WHERE a.name = ?",
+        "SELECT a.not_before, a.facts, (SELECT r.started_at FROM run r"
+        " WHERE r.account = a.name ORDER BY r.id DESC LIMIT 1) FROM account a WHERE a.name = ?",
         (account,),
     )
     if not rows:
@@ -95,9 +108,9 @@ def pause(catalog: Catalog, account: str) -> datetime | None:
     not_before, facts, last = rows[0]
     delay = _facts(facts).login_delay
     instants = [moment(not_before)] if not_before is not None else []
-    if delay and last is not None:
+    if delay and last is not None and moment(last) <= now:
         instants.append(moment(last) + timedelta(seconds=delay))
-    return max(instants, default=None)
+    return max((at for at in instants if now < at <= now + LONGEST_PAUSE), default=None)
 
 
 def succeed(catalog: Catalog, run: int, now: datetime, counts: RunCounts) -> None:
@@ -167,17 +180,24 @@ def history(catalog: Catalog, account: str = "", limit: int = 20) -> list[RunRow
 
 def status(catalog: Catalog) -> list[AccountStatus]:
     """Every account that was ever synced, by name."""
-    return [_account(catalog, row) for row in catalog.rows(_STATUS)]
+    owed = {(account, failed): count for account, failed, count in catalog.rows(_OWED)}
+    return [
+        _account(catalog, row, owed.get((row[0], 0), 0), owed.get((row[0], 1), 0))
+        for row in catalog.rows(_STATUS)
+    ]
 
 
-def _account(catalog: Catalog, row: tuple[Any, ...]) -> AccountStatus:
+def _account(catalog: Catalog, row: tuple[Any, ...], waiting: int, failed: int) -> AccountStatus:
     health = (moment_or_none(row[2]), *row[3:6], moment_or_none(row[6]))
     values: tuple[Any, ...] = (
         *row[:2],
         *health,
         catalog.is_alive(row[7]),
         _facts(row[8]),
-        *row[9:],
+        *row[9:13],
+        waiting,
+        failed,
+        row[13],
     )
     return AccountStatus(*values)
 

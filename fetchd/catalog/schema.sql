@@ -63,6 +63,7 @@ CREATE TABLE mailbox (
 	account VARCHAR NOT NULL,
 	name VARCHAR NOT NULL,
 	listing_digest BLOB,
+	asked_digest BLOB,
 	rules VARCHAR DEFAULT '' NOT NULL,
 	next_due BIGINT,
 	on_server INTEGER DEFAULT 0 NOT NULL,
@@ -98,6 +99,8 @@ CREATE TABLE message (
 	FOREIGN KEY(segment_id) REFERENCES segment (id)
 );
 
+CREATE INDEX message_damaged ON message (digest) WHERE damaged = 1;
+
 CREATE INDEX message_header_digest ON message (header_digest);
 
 CREATE INDEX message_segment ON message (segment_id);
@@ -123,6 +126,8 @@ CREATE TABLE run (
 );
 
 CREATE INDEX run_account ON run (account, id);
+
+CREATE INDEX run_running ON run (account) WHERE outcome = 'running';
 
 CREATE TABLE remote_message (
 	mailbox_id INTEGER NOT NULL,

@@ -44,6 +44,7 @@ class Mailbox(SQLModel, table=True):
     account: str = Field(foreign_key="account.name")
     name: str
     listing_digest: bytes | None = None
+    asked_digest: bytes | None = None  # of the listing at which removals were asked for
     rules: str = _field("")
     next_due: int | None = Field(default=None, sa_type=BigInteger)
     on_server: int = _field(0)
@@ -85,6 +86,12 @@ class Message(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("digest", name="message_digest"),
         Index("message_header_digest", "header_digest"),
+        Index(
+            "message_damaged",
+            "digest",
+            sqlite_where=text("damaged = 1"),
+            postgresql_where=text("damaged = 1"),
+        ),
         Index("message_segment", "segment_id"),
     )
     id: int | None = Field(default=None, primary_key=True)
@@ -139,7 +146,15 @@ class Delivery(SQLModel, table=True):
 
 class Run(SQLModel, table=True):
     __tablename__ = "run"
-    __table_args__ = (Index("run_account", "account", "id"),)
+    __table_args__ = (
+        Index("run_account", "account", "id"),
+        Index(
+            "run_running",
+            "account",
+            sqlite_where=text("outcome = 'running'"),
+            postgresql_where=text("outcome = 'running'"),
+        ),
+    )
     id: int | None = Field(default=None, primary_key=True)
     account: str = Field(foreign_key="account.name")
     started_at: int = Field(sa_type=BigInteger)

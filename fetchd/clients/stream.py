@@ -166,9 +166,13 @@ class Stream(asyncio.Protocol):
     async def start_tls(self, settings: TlsSettings, timeout: float) -> None:  # noqa: ASYNC109
         """Encrypt the line and verify the peer."""
         assert self._transport is not None
-        if self._chunks:
-            raise RemoteProtocolError("plaintext before the TLS handshake", b"".join(self._chunks))
         context = await asyncio.to_thread(tls_context, settings)
+        if self._chunks:
+            if settings.mode is TlsMode.IMPLICIT:
+                raise TlsFailed(f"{self.where} {_NOT_TLS[0]}", advice=_NOT_TLS[1])
+            raise RemoteProtocolError("plaintext before the TLS handshake", b"".join(self._chunks))
+        if self._ended:
+            raise ConnectionFailed(f"{self.where} hung up before the TLS handshake")
         with _network_faults(self.where, f"the TLS handshake within {timeout:g} s"):
             async with asyncio.timeout(timeout):
                 encrypted = await asyncio.get_running_loop().start_tls(
@@ -291,7 +295,10 @@ def _network_faults(where: str, awaited: str) -> Iterator[None]:
             f"the host name {host} was not found", advice="Check host, and this machine's DNS."
         ) from error
     except OSError as error:
-        unexplained = ("hung up" if isinstance(error, ConnectionError) else f"failed: {error}", None)
+        unexplained = (
+            "hung up" if isinstance(error, ConnectionError) else f"failed: {error}",
+            None,
+        )
         sentence, advice = _NETWORK_FAULTS.get(_number(error), unexplained)
         raise ConnectionFailed(f"{where} {sentence}", advice=advice) from error
 

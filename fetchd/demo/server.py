@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 USERNAME = "demo"
-PASSWORD = "demo"  # noqa: S105  # of a server that lives for seconds on loopback
+PASSWORD = "correct horse battery staple"  # noqa: S105  # of a server that lives for seconds
 LINE_LIMIT = 512  # RFC 2449 §4: 255 octets; more is kindness
 
 _CAPABILITIES = (b"TOP", b"USER", b"UIDL", b"PIPELINING", b"RESP-CODES", b"EXPIRE NEVER")

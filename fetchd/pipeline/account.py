@@ -58,7 +58,7 @@ async def sync_account(errand: Errand, tools: Tools, turn: Turn) -> RunReport:
             )
         with report.shelter(Scope.ACCOUNT, errand.account):
             tools.progress.phase(errand.account, "delivering")
-            await tools.deliveries.settle()
+            await tools.deliveries.settle(errand.destinations)
         report.count_deliveries(tools.deliveries.take_tally(errand.account))
     except FetchdError as error:
         report.failures.append(Failure(error.scope, errand.account, error))
@@ -86,7 +86,7 @@ async def _begin(errand: Errand, tools: Tools, report: RunReport) -> int | None:
     if isinstance(wait, datetime):
         report.skipped = True
         report.notices.append(
-            f"The server wants a pause between logins; not before {wait:%H:%M:%S} UTC."
+            f"The server wants a pause between logins: not before {wait:%Y-%m-%d %H:%M:%S} UTC."
         )
         return None
     return wait
@@ -94,8 +94,7 @@ async def _begin(errand: Errand, tools: Tools, report: RunReport) -> int | None:
 
 def _take_lease(catalog: Catalog, errand: Errand, now: datetime) -> int | datetime:
     """The id of the run that begins, or the instant before which the server wants no login."""
-    pause = runs.pause(catalog, errand.account)
-    if pause is not None and pause > now:
+    if pause := runs.pause(catalog, errand.account, now):
         return pause
     with catalog.transaction(durable=False):
         leases.acquire(catalog, errand.account, now + LEASE, now)
@@ -133,26 +132,27 @@ def _not_before(report: RunReport, now: datetime) -> datetime | None:
 async def _visit_until_done(errand: Errand, tools: Tools, report: RunReport) -> None:
     """A line that breaks is picked up again as long as each session brings something home.
 
-    A message at which it breaks twice in a row is set aside: it must not keep
-    the others behind it.
+    A message at which it breaks twice in a row is set aside: it must not keep the
+    others behind it. If it breaks at the message's header (`blind`), its body is tried.
     """
     breaks = 0
     suspect: bytes | None = None
+    blind: set[bytes] = set()
     for _ in range(SESSIONS):
-        before = report.fetched
-        visit = Visit(errand, tools, report)
+        before = report.progress
+        visit = Visit(errand, tools, report, frozenset(blind))
         try:
             await visit.run()
         except (ConnectionFailed, RemoteProtocolError) as error:
             breaks += 1
-            culprit, progress = visit.in_progress, report.fetched > before
+            culprit, progress = visit.in_progress, report.progress > before
             if not _worth_another(error, visit, breaks, tools) or not (culprit or progress):
                 raise
             if culprit and culprit.uid == suspect and not progress:
-                await visit.set_aside(culprit, f"the connection broke at it twice: {error}")
+                await visit.set_aside(culprit, f"the connection broke at it twice: {error}", blind)
             suspect = culprit.uid if culprit else None
         else:
-            if not visit.shows_parts or report.fetched == before or tools.stop.is_set():
+            if not visit.shows_parts or report.progress == before or tools.stop.is_set():
                 return
 
 
@@ -169,8 +169,10 @@ def _worth_another(error: FetchdError, visit: "Visit", breaks: int, tools: Tools
 class Visit:
     """One session with the server."""
 
-    def __init__(self, errand: Errand, tools: Tools, report: RunReport) -> None:
-        self._errand, self._tools, self._report = errand, tools, report
+    def __init__(
+        self, errand: Errand, tools: Tools, report: RunReport, blind: frozenset[bytes]
+    ) -> None:
+        self._errand, self._tools, self._report, self._blind = errand, tools, report, blind
         self._session: Session | None = None
         self._fetcher: Fetcher | None = None
         self._retiring: dict[str, frozenset[bytes]] = {}
@@ -179,6 +181,7 @@ class Visit:
         """Log in, go through the mailboxes, log out; removals become facts."""
         errand, tools, report = self._errand, self._tools, self._report
         tools.progress.phase(errand.account, "connecting")
+        report.on_server = 0
         session = self._session = await errand.open()
         try:
             await blocking(runs.save_facts, tools.storage.catalog, errand.account, session.facts)
@@ -197,13 +200,17 @@ class Visit:
             )  # fmt: skip
             report.retired += len(gone)
             report.on_server -= len(gone)
+            if left := len(asked - gone):
+                report.notices.append(
+                    f"The server did not confirm the removal of {left}; the next sync looks again."
+                )
 
     async def _sync_mailbox(self, session: Session, mailbox: str) -> None:
         """Look, adopt, fetch, deliver, retire, remember: in that order."""
         errand, tools, report = self._errand, self._tools, self._report
         tools.progress.phase(errand.account, "listing")
         catalog = tools.storage.catalog
-        survey = await survey_mailbox(session, mailbox, errand, catalog, tools.now())
+        survey = await survey_mailbox(session, mailbox, errand, catalog, tools.now(), self._blind)
         if not isinstance(survey, Survey):
             report.on_server += survey.on_server
             state = replace(survey, last_run_at=tools.now())
@@ -217,24 +224,54 @@ class Visit:
         fetcher = self._fetcher = Fetcher(
             errand.origin(mailbox, survey.missing), survey.inventory.messages, tools, report
         )
-        await fetcher.fetch(session, survey.wanted)
+        impostors = await self._confirm_returned(session, survey)
+        wanted = [m for m in (*impostors, *survey.wanted) if (mailbox, m.uid) not in report.aside]
+        await fetcher.fetch(session, wanted)
         await blocking(_record_absences, catalog, errand, survey, tools.now())
         retirement = Retirement()
         if not fetcher.stopped:
             retirement = await thin(session, survey, fetcher.done, errand, tools, report)
             self._retiring[mailbox] = frozenset(m.uid for m, _ in retirement.retire)
         _notice(survey, retirement, errand, report)
-        whole = all(message.uid in fetcher.done for message in survey.wanted)
+        whole = all(message.uid in fetcher.done for message in (*impostors, *survey.wanted))
         state = next_look(survey, errand, retirement, tools.now(), whole=whole)
         await blocking(inventories.save_mailbox_state, catalog, errand.account, mailbox, state)
 
+    async def _confirm_returned(
+        self, session: Session, survey: Survey
+    ) -> tuple[RemoteMessage, ...]:
+        """Those that carry the uid of a message we asked to drop, and may not be it.
+
+        The header tells. Where the listing is the very one at which we asked, nothing was
+        dropped, or all of it was replaced by mail of the same uids and sizes: there the
+        oldest speaks for the others. What is confirmed is known again at
+        once, also when the line breaks on the way.
+        """
+        returned, known = survey.plan.returned, survey.inventory.messages
+        looked = [m for m in returned if m.uid not in self._blind]
+        same = survey.state.asked_digest == survey.listing.digest
+        sample = looked[:1] if same else looked
+        confirmed = set[bytes]()
+        try:
+            async for header in session.headers(sample):
+                if header.digest == known[header.remote.uid].header_digest:
+                    confirmed.add(header.remote.uid)
+            if same and len(confirmed) == len(sample) > 0:
+                confirmed = {m.uid for m in looked}
+        finally:
+            self._report.confirmed += len(confirmed)
+            await blocking(
+                inventories.mark_stored, self._tools.storage.catalog, self._errand.account,
+                survey.mailbox, confirmed,
+            )  # fmt: skip
+        return tuple(m for m in returned if m.uid not in confirmed)
+
     @property
     def in_progress(self) -> RemoteMessage | None:
-        """The message at which the line broke, if it broke while one was being fetched."""
-        if self._session is None or self._fetcher is None:
-            return None
-        message = self._session.in_progress
-        return message if message and message.uid not in self._fetcher.done else None
+        """The message at which the line broke, if it broke at one that is not home yet."""
+        message = self._session.in_progress if self._session else None
+        home = self._report.home.values()
+        return message if message and not any(message.uid in uids for uids in home) else None
 
     @property
     def shows_parts(self) -> bool:
@@ -246,10 +283,12 @@ class Visit:
         """RFC 2449 §6.5: another login now would be refused."""
         return self._session is not None and bool(self._session.facts.login_delay)
 
-    async def set_aside(self, message: RemoteMessage, reason: str) -> None:
-        """Quarantine the message at which the line breaks."""
-        assert self._fetcher is not None
-        await self._fetcher.set_aside(message, reason)
+    async def set_aside(self, message: RemoteMessage, reason: str, blind: set[bytes]) -> None:
+        """Ask no more for that at which the line breaks: the header, or the message."""
+        if self._fetcher is None:
+            blind.add(message.uid)
+        else:
+            await self._fetcher.set_aside(message, reason)
 
 
 def _record_absences(catalog: Catalog, errand: Errand, survey: Survey, now: datetime) -> None:
@@ -257,12 +296,11 @@ def _record_absences(catalog: Catalog, errand: Errand, survey: Survey, now: date
     message that is still on its way must be known as missing until it is home."""
     place = (errand.account, survey.mailbox)
     plan = survey.plan
-    if not (plan.gone or plan.retired or plan.returned):
+    if not (plan.gone or plan.retired):
         return
     with catalog.transaction():
         inventories.mark_gone(catalog, *place, plan.gone)
         inventories.mark_retired(catalog, *place, plan.retired, now)
-        inventories.mark_stored(catalog, *place, plan.returned)
 
 
 def _notice(survey: Survey, retirement: Retirement, errand: Errand, report: RunReport) -> None:

@@ -7,15 +7,15 @@ with the archive. Hashing and compressing happen before, in parallel, in
 threads; the order archive first, catalog second is what makes a crash in
 between repairable (the segment's journal is replayed at the next start).
 
-Identical octets are packed once: whoever prepares a batch claims the digests
-that the catalog does not know, and whoever meets a claimed one relies on it,
-which `_write_group` checks, since the claimant may have failed.
+Identical octets are stored once. A batch is packed without what the catalog knew
+by then; where another account's batch was quicker with the same mail, it is packed
+again in its turn, without that.
 """
 
 import asyncio
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -31,8 +31,8 @@ from fetchd.contracts import (
     RemoteRecord,
     StoredMessage,
 )
-from fetchd.errors import ArchiveError, CatalogError
-from fetchd.message import Summary, examine, sent_at
+from fetchd.errors import ArchiveError, CatalogError, FetchdError
+from fetchd.message import Summary, examine
 from fetchd.pipeline.storage import Storage, commit
 
 GROUP_OCTETS = 16 << 20  # one fsync for at most so much: bounds memory and what a crash costs
@@ -82,7 +82,7 @@ class Committed:
 
 @dataclass(slots=True)
 class _Batch:
-    """A prepared batch; `fresh` are the digests whose octets are in `packed`, in order."""
+    """A prepared batch; `fresh` are the messages whose octets are in `packed`, in order."""
 
     origin: Origin
     messages: tuple[Examined, ...]
@@ -102,16 +102,19 @@ class Committer:
     def __init__(self, storage: Storage, now: Callable[[], datetime]) -> None:
         self._storage, self._now = storage, now
         self._waiting: list[_Batch] = []
+        self._ended = False
         self._arrival = asyncio.Event()
-        self._claims: set[bytes] = set()
-        self._claiming = threading.Lock()
         self._writing = threading.Lock()
         self._delivered: list[tuple[str, str]] = []
 
     async def commit(self, origin: Origin, batch: Sequence[Fetched]) -> Committed:
         """Make a batch durable; on return it is in the archive and in the catalog."""
         done: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-        self._waiting.append(await asyncio.to_thread(self._prepare, origin, batch, done))
+        prepared = await asyncio.to_thread(self._prepare, origin, batch, done)
+        if self._ended:
+            prepared.packed.discard()
+            raise asyncio.CancelledError
+        self._waiting.append(prepared)
         self._arrival.set()
         return await done
 
@@ -130,29 +133,46 @@ class Committer:
             await asyncio.to_thread(self._write_facts)
 
     async def run(self) -> None:
-        """Commit what waits, group by group, until cancelled."""
-        while True:
-            await self._arrival.wait()
-            group = [self._waiting.pop(0)]
-            octets = group[0].octets
-            while self._waiting and octets + self._waiting[0].octets <= GROUP_OCTETS:
-                group.append(self._waiting.pop(0))
-                octets += group[-1].octets
-            if not self._waiting:
-                self._arrival.clear()
-            await self._commit_group(group)
+        """Commit what waits, group by group, until cancelled; then nobody waits for it."""
+        group: list[_Batch] = []
+        try:
+            while True:
+                await self._arrival.wait()
+                group = [self._waiting.pop(0)]
+                octets = group[0].octets
+                while self._waiting and octets + self._waiting[0].octets <= GROUP_OCTETS:
+                    group.append(self._waiting.pop(0))
+                    octets += group[-1].octets
+                if not self._waiting:
+                    self._arrival.clear()
+                await self._commit_group(group)
+        finally:
+            self._ended = True
+            for batch in (*group, *self._waiting):
+                batch.done.cancel()
+
+    async def close(self) -> None:
+        """Wait for what a thread may still be writing; to be called when `run` has ended."""
+
+        def until_idle() -> None:
+            with self._writing:
+                pass
+
+        await asyncio.to_thread(until_idle)
 
     async def _commit_group(self, group: list[_Batch]) -> None:
+        results: Sequence[Committed | FetchdError]
         try:
             results = await asyncio.to_thread(self._write_group, group)
         except (ArchiveError, CatalogError) as error:
-            for batch in group:
-                if not batch.done.done():
-                    batch.done.set_exception(error)
-            return
-        for batch, committed in zip(group, results, strict=True):
-            if not batch.done.done():
-                batch.done.set_result(committed)
+            results = [error] * len(group)
+        for batch, result in zip(group, results, strict=True):
+            if batch.done.done():
+                continue  # whoever waited for it was cancelled
+            if isinstance(result, Committed):
+                batch.done.set_result(result)
+            else:
+                batch.done.set_exception(result)
 
     # -- In threads ------------------------------------------------------------
 
@@ -162,52 +182,45 @@ class Committer:
         """Hash, summarise, and compress what is new."""
         now = self._now()
         messages = tuple(_examined(fetched, now) for fetched in batch)
-        fresh = self._claim(messages)
+        known = inventories.known_digests(self._storage.catalog, {m.digest for m in messages})
+        fresh = _first_of_each(messages, known)
+        return _Batch(origin, messages, fresh, self._pack(origin, fresh), now, done)
+
+    def _pack(self, origin: Origin, messages: Sequence[Examined]) -> Packed:
         try:
-            packed = pack([_entry(origin, one) for one in fresh], self._storage.spool)
+            return pack([_entry(origin, one) for one in messages], self._storage.spool)
         except OSError as error:
-            self._disclaim(fresh)
             raise ArchiveError(
                 f"{self._storage.spool} cannot be used: {error.strerror or error}."
             ) from error
-        return _Batch(origin, messages, fresh, packed, now, done)
 
-    def _claim(self, messages: Sequence[Examined]) -> tuple[Examined, ...]:
-        """The messages whose octets nobody has and nobody is about to store."""
-        catalog = self._storage.catalog
-        with self._claiming:
-            known = inventories.known_digests(catalog, {one.digest for one in messages})
-            fresh = []
-            for one in messages:
-                if one.digest not in known and one.digest not in self._claims:
-                    self._claims.add(one.digest)
-                    fresh.append(one)
-        return tuple(fresh)
+    def _write_group(self, group: Sequence[_Batch]) -> list[Committed | ArchiveError]:
+        """What became of each batch; one that cannot be read again fails alone."""
+        with self._writing:
+            failed = self._leave_out_known(group)
+            whole = [batch for batch in group if id(batch) not in failed]
+            written = iter(self._append_and_record(whole) if whole else ())
+            return [failed.get(id(batch)) or next(written) for batch in group]
 
-    def _disclaim(self, messages: Iterable[Examined]) -> None:
-        with self._claiming:
-            self._claims -= {one.digest for one in messages}
-
-    def _write_group(self, group: Sequence[_Batch]) -> list[Committed]:
-        try:
-            with self._writing:
-                self._check_reliance(group)
-                return self._append_and_record(group)
-        finally:
-            for batch in group:
-                self._disclaim(batch.fresh)
-
-    def _check_reliance(self, group: Sequence[_Batch]) -> None:
-        """What a batch relies on must be stored by now, or be in this very group."""
-        ours = {one.digest for batch in group for one in batch.fresh}
-        relied = {one.digest for batch in group for one in batch.messages} - ours
-        lacking = relied - inventories.known_digests(self._storage.catalog, relied)
-        if lacking:
-            for batch in group:
+    def _leave_out_known(self, group: Sequence[_Batch]) -> dict[int, ArchiveError]:
+        """Pack again, without it, where somebody else has stored the same mail meanwhile."""
+        fresh = {one.digest for batch in group for one in batch.fresh}
+        known = inventories.known_digests(self._storage.catalog, fresh)
+        failed: dict[int, ArchiveError] = {}
+        for batch in group:
+            rest = tuple(one for one in batch.fresh if one.digest not in known)
+            if len(rest) < len(batch.fresh):
                 batch.packed.discard()
-            raise ArchiveError("Another account's copy of a message could not be stored.")
+                try:
+                    batch.packed = self._pack(batch.origin, rest)
+                except ArchiveError as error:
+                    failed[id(batch)] = error
+                    continue
+                batch.fresh = rest
+            known |= {one.digest for one in rest}
+        return failed
 
-    def _append_and_record(self, group: Sequence[_Batch]) -> list[Committed]:
+    def _append_and_record(self, group: Sequence[_Batch]) -> list[Committed | ArchiveError]:
         made = [_deliveries(batch) for batch in group]
         delivered = list(self._delivered)
 
@@ -250,9 +263,15 @@ def delivery_key(origin: Origin, owed: Owed, message: Examined) -> str:
     return hashlib.sha256(message.digest + place + message.fetched.remote.uid).hexdigest()[:32]
 
 
+def _first_of_each(messages: Sequence[Examined], known: Set[bytes]) -> tuple[Examined, ...]:
+    """Those whose octets are new, each octets once."""
+    fresh = {one.digest: one for one in reversed(messages) if one.digest not in known}
+    return tuple(reversed(fresh.values()))
+
+
 def _examined(fetched: Fetched, now: datetime) -> Examined:
-    digest, summary = examine(fetched.body.chunks())
-    return Examined(fetched, digest, summary, sent_at(summary, now))
+    digest, summary, arrived = examine(fetched.body.chunks())
+    return Examined(fetched, digest, summary, arrived or now)
 
 
 def _entry(origin: Origin, one: Examined) -> tuple[str, int, Body]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from fetchd.catalog import outbox
+from fetchd.catalog import keeping, outbox
 from fetchd.catalog.outbox import OutgoingRow
 from fetchd.contracts import DeliverySession, Outcome, Outgoing, Settled
 from fetchd.errors import ArchiveDamaged
@@ -72,9 +72,10 @@ class Deliveries:
         """Hand over what a commit has just queued; its bodies may go when this returns."""
         by_destination: dict[str, list[Outgoing]] = {}
         for message, queued in committed.deliveries:
-            id_ = committed.queued.get((queued.destination, queued.key))
+            # Taken out, since lookalikes in one commit share a key and are one delivery.
+            id_ = committed.queued.pop((queued.destination, queued.key), None)
             if id_ is None:
-                continue  # the same delivery was made or queued before
+                continue  # it was made or queued before
             by_destination.setdefault(queued.destination, []).append(
                 Outgoing(
                     id=id_, key=queued.key, account=queued.account, digest=queued.digest,
@@ -107,7 +108,7 @@ class Deliveries:
     async def _put_stored(self, row: OutgoingRow) -> None:
         desk = self._desks[row.destination]
         if row.location is None:
-            await desk.fail(row, "The archive holds this message no longer.")
+            await desk.defer(row, "The archive does not hold this message now.")
             return
         spool = make_spool(self._storage)
         try:
@@ -115,7 +116,9 @@ class Deliveries:
                 self._storage.archive.body, row.location, row.size, spool
             )
         except ArchiveDamaged as damage:
-            await desk.fail(row, f"{damage} {damage.advice}")
+            # Marked, so that the next sync fetches it again where a server still has it.
+            await asyncio.to_thread(keeping.mark_damaged, self._storage.catalog, [row.digest])
+            await desk.defer(row, f"{damage} {damage.advice}")
             return
         try:
             await desk.put(
@@ -130,9 +133,10 @@ class Deliveries:
         finally:
             body.discard()
 
-    async def settle(self) -> None:
-        """All that was put before this call has an outcome when it returns."""
-        await asyncio.gather(*(desk.settle() for desk in self._desks.values()))
+    async def settle(self, destinations: Iterable[str] | None = None) -> None:
+        """All that was put there (or anywhere) before this call has an outcome on return."""
+        names = self._desks if destinations is None else destinations
+        await asyncio.gather(*(self._desks[name].settle() for name in names))
 
     def _count(self, destination: str, account: str, settled: Settled) -> None:
         self._tallies.setdefault(account, Tally()).add(destination, settled)
@@ -178,8 +182,9 @@ class _Desk:
         self._turn = asyncio.Lock()
 
     async def put(self, outgoing: Sequence[Outgoing]) -> None:
-        await self._session.put(outgoing)
+        # Before the put: a settlement may run at any moment behind it.
         self._open |= {one.id: _Put(one.account, one.key, one.attempts) for one in outgoing}
+        await self._session.put(outgoing)
         self._octets += sum(one.size for one in outgoing)
         if len(self._open) >= SETTLE_MESSAGES or self._octets >= SETTLE_OCTETS:
             await self.settle()
@@ -193,10 +198,10 @@ class _Desk:
             puts = {one.id: self._open.pop(one.id) for one in settled if one.id in self._open}
             await self._record(settled, puts)
 
-    async def fail(self, row: OutgoingRow, reason: str) -> None:
-        """This delivery cannot even be tried."""
-        failed = Settled(row.id, Outcome.FAILED, reason)
-        await self._record([failed], {row.id: _Put(row.account, row.key, row.attempts)})
+    async def defer(self, row: OutgoingRow, reason: str) -> None:
+        """This delivery cannot even be tried now."""
+        deferred = Settled(row.id, Outcome.DEFERRED, reason)
+        await self._record([deferred], {row.id: _Put(row.account, row.key, row.attempts)})
 
     async def _record(self, settled: Sequence[Settled], puts: Mapping[int, _Put]) -> None:
         now = self._now()

@@ -44,6 +44,11 @@ class Errand:
         """Under which a listing without news needs no second look."""
         return f"{self.rules};max_message_size={self.max_message_size}"
 
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """The names of those who get each new message."""
+        return tuple(owed.destination for owed in self.owed)
+
     def origin(self, mailbox: str, recognised: frozenset[bytes]) -> Origin:
         """What the committer must know of a batch of this mailbox."""
         return Origin(self.account, mailbox, self.rules, self.owed, recognised)

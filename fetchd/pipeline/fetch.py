@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fetchd.catalog import inventory as inventories
 from fetchd.contracts import Fetched, Session, Unavailable
@@ -30,14 +30,18 @@ IN_MEMORY = 1 << 20  # of a body; more is in a file
 
 @dataclass(slots=True)
 class Fetcher:
-    """The fetching of one mailbox; `done` are the uids that are committed."""
+    """The fetching of one mailbox."""
 
     origin: Origin
     known: Mapping[bytes, Known]
     tools: Tools
     report: RunReport
-    done: set[bytes] = field(default_factory=set)
     stopped: bool = False
+
+    @property
+    def done(self) -> set[bytes]:
+        """The uids that this run has committed."""
+        return self.report.home.setdefault(self.origin.mailbox, set())
 
     async def fetch(self, session: Session, messages: Sequence[RemoteMessage]) -> None:
         """Fetch, commit, and hand to the destinations."""
@@ -78,8 +82,8 @@ class Fetcher:
                     case Fetched(body=body):
                         batch.append(arrival)
                         octets += body.size
-                    case Unavailable(remote, reason):
-                        await self.set_aside(remote, reason)
+                    case Unavailable(remote, reason, oversize):
+                        await self.set_aside(remote, reason, oversize=oversize)
                 if len(batch) >= BATCH_MESSAGES or octets >= BATCH_OCTETS:
                     yield batch
                     batch, octets = [], 0
@@ -96,7 +100,7 @@ class Fetcher:
         try:
             async with self.tools.memory.take(held):
                 committed = await self.tools.committer.commit(self.origin, batch)
-                self.done |= {f.remote.uid for f in batch}
+                self.done.update(f.remote.uid for f in batch)
                 self.report.fetched += len(batch)
                 self.report.octets += octets
                 self.tools.progress.fetched(self.origin.account, len(batch), octets)
@@ -105,8 +109,13 @@ class Fetcher:
             for fetched in batch:
                 fetched.body.discard()
 
-    async def set_aside(self, remote: RemoteMessage, reason: str) -> None:
-        """Quarantine one message; it is tried again later and shown meanwhile."""
+    async def set_aside(
+        self, remote: RemoteMessage, reason: str, *, oversize: bool = False
+    ) -> None:
+        """Quarantine one message; it is tried again later and shown meanwhile.
+
+        One that turned out too large is no failure; its size is known from now on.
+        """
         before = self.known.get(remote.uid)
         attempts = (before.attempts if before else 0) + 1
         now = self.tools.now()
@@ -120,7 +129,10 @@ class Fetcher:
             retry_at(attempts, now, random.random()),  # noqa: S311 - jitter
             now,
         )
-        self.report.quarantined += 1
+        if oversize:
+            self.report.notices.append(f"A message stays on the server: it is {reason}.")
+            return
+        self.report.aside.add((self.origin.mailbox, remote.uid))
         log().warning(
             "message.quarantined",
             account=self.origin.account,

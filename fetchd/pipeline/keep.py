@@ -6,24 +6,28 @@ of its living messages, and of all expired ones that some server still lists, ar
 written into the open one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from fetchd.archive.names import entry_name
-from fetchd.archive.packing import pack
-from fetchd.catalog import keeping, search
+from fetchd.archive.packing import Packed, pack
+from fetchd.catalog import keeping, recording, search
 from fetchd.catalog.keeping import SegmentUse
 from fetchd.contracts import Body, Commit, Location
+from fetchd.errors import CatalogError
 from fetchd.pipeline.storage import Storage, commit, make_spool
 from fetchd.telemetry import log
 
 Keep = Literal["forever", "delivered"] | timedelta
 
 HALF_DEAD = 0.5  # of a sealed segment's octets in living frames: less is worth rewriting
-BATCH = 500  # messages rewritten in one commit
+BATCH = 200  # messages rewritten in one commit
+BATCH_OCTETS = 8 << 20
 WORTH_SEALING = 1 << 20  # octets; a smaller open segment may hold its dead for a while
+CARRIED = 2000  # octets; several times what carrying one message's facts over costs
+CARRIED_AT_ONCE = 5000  # messages in one journal entry
 
 
 def let_expire(storage: Storage, keep: Keep, now: datetime) -> None:
@@ -39,33 +43,54 @@ def let_expire(storage: Storage, keep: Keep, now: datetime) -> None:
 
 
 def _make_room(storage: Storage) -> None:
-    uses = [use for use in keeping.segments(storage.catalog) if _worth_it(use)]
+    carried = keeping.expired_on_servers(storage.catalog)
+    room = WORTH_SEALING + len(carried) * CARRIED
+    uses = [use for use in keeping.segments(storage.catalog) if _worth_it(use, room)]
     if any(not use.sealed for use in uses):
         storage.archive.seal()
     ours = storage.archive.take_sealed()
     for segment in ours:
         keeping.seal_segment(storage.catalog, segment)
-    for use in uses:
-        if not (use.sealed or use.path in ours):
-            continue  # another process appends to it
-        _rewrite(storage, use)
-        _carry_over(storage)
+    # What another process appends to is left alone.
+    going = [use for use in uses if use.sealed or use.path in ours]
+    rewritten = [use for use in going if _rewrite(storage, use)]
+    if rewritten:
+        _carry_over(storage, carried)
+    for use in rewritten:
+        storage.archive.remove(use.path)  # first: what the catalog does not know is replayed
         keeping.drop_segment(storage.catalog, use.path)
-        storage.archive.remove(use.path)
         log().info("archive.compacted", segment=use.path, kept=use.live)
 
 
-def _worth_it(use: SegmentUse) -> bool:
+def _worth_it(use: SegmentUse, room: int) -> bool:
     if use.sealed:
         return use.live_frames < use.length * HALF_DEAD
-    return use.live == 0 and use.length >= WORTH_SEALING
+    return use.live == 0 and use.length >= room
 
 
-def _rewrite(storage: Storage, use: SegmentUse) -> None:
-    """Copy the living messages into the open segment, with all that is known of them."""
+def _rewrite(storage: Storage, use: SegmentUse) -> bool:
+    """Copy the living messages into the open segment, with all that is known of them.
+
+    False where something in it is damaged: such a segment stays as it is, since a
+    person may still save more of it than we can.
+    """
     living = keeping.contents(storage.catalog, use.path)
-    for start in range(0, len(living), BATCH):
-        _rewrite_batch(storage, living[start : start + BATCH])
+    faults = dict(storage.archive.check(living))
+    if damaged := [digest for digest, fault in faults.items() if fault is not None]:
+        keeping.mark_damaged(storage.catalog, damaged)
+        log().warning("archive.damaged", segment=use.path, messages=len(damaged))
+        return False
+    batch: list[tuple[bytes, int, Location]] = []
+    octets = 0
+    for stored in living:
+        batch.append(stored)
+        octets += stored[1]
+        if len(batch) == BATCH or octets > BATCH_OCTETS:
+            _rewrite_batch(storage, batch)
+            batch, octets = [], 0
+    if batch:
+        _rewrite_batch(storage, batch)
+    return True
 
 
 def _rewrite_batch(storage: Storage, stored: Sequence[tuple[bytes, int, Location]]) -> None:
@@ -90,18 +115,38 @@ def _rewrite_batch(storage: Storage, stored: Sequence[tuple[bytes, int, Location
                 ),
             )
 
-        commit(storage, [packed], commit_of)
+        _say_again(storage, [packed], commit_of)
         keeping.move(storage.catalog, moved, 0)
     finally:
         _discard(bodies)
 
 
-def _carry_over(storage: Storage) -> None:
+def _carry_over(storage: Storage, digests: Sequence[bytes]) -> None:
     """What servers still list and we have let go: said again in the open segment."""
-    digests = keeping.expired_on_servers(storage.catalog)
-    if digests:
-        facts = replace(keeping.facts(storage.catalog, digests), expired=tuple(digests))
-        commit(storage, (), lambda _: facts)
+    for start in range(0, len(digests), CARRIED_AT_ONCE):
+        part = digests[start : start + CARRIED_AT_ONCE]
+        facts = replace(keeping.facts(storage.catalog, part), expired=tuple(part))
+        _say_again(storage, (), _always(facts))
+
+
+def _always(facts: Commit) -> Callable[[object], Commit]:
+    return lambda _: facts
+
+
+def _say_again(
+    storage: Storage,
+    packed: Sequence[Packed],
+    commit_of: Callable[[Sequence[Sequence[Location]]], Commit],
+) -> None:
+    """For the journal alone: the catalog knows more of these facts than a journal can say."""
+    recorded = storage.archive.append(packed, commit_of)
+    try:
+        recording.record(storage.catalog, [replace(recorded, commit=Commit())])
+    except CatalogError:
+        storage.archive.abandon()
+        raise
+    for segment in storage.archive.take_sealed():
+        keeping.seal_segment(storage.catalog, segment)
 
 
 def _name(storage: Storage, digest: bytes) -> str:

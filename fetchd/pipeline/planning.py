@@ -81,7 +81,10 @@ async def _plan_account(errand: Errand, storage: Storage) -> AccountPlan:
                 await _plan_mailbox(session, mailbox, errand, storage)
                 for mailbox in await session.mailboxes()
             ]
-            await session.close()
+            if session.facts.expire_days == 0:
+                await session.abort()  # at QUIT such a server deletes whatever was looked at
+            else:
+                await session.close()
         except BaseException:
             await session.abort()
             raise

@@ -2,7 +2,8 @@
 
 The new one is made beside the old and takes its place only when it is whole;
 the old one stays under another name. What a journal cannot tell (runs, the
-health of accounts, quarantine) begins anew.
+health of accounts, quarantine) begins anew; nor does it tell what has left the
+server since, so the next sync looks at the header of whatever is still listed.
 """
 
 import os
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fetchd.archive.store import Archive, Damage
+from fetchd.catalog import inventory as inventories
 from fetchd.catalog import process, recording
 from fetchd.catalog.database import Catalog
 from fetchd.contracts import Recorded
@@ -49,6 +51,7 @@ def rebuild(
     _remove(fresh)
     with Catalog(fresh) as catalog:
         damage = _replay(archive, catalog, progress)
+        inventories.doubt_all(catalog)
         messages, remotes, deliveries, segments = (
             int(catalog.rows(f"SELECT count(*) FROM {table}")[0][0])  # noqa: S608
             for table in ("message", "remote_message", "delivery", "segment")

@@ -22,21 +22,25 @@ class Failure:
 class RunReport:
     """One sync of one account, as it goes.
 
-    `skipped`: nothing was done, and `notices` say why. `troubles` has a sentence
-    for each destination that did not take everything, by name.
+    `home` are the uids, by mailbox, that were fetched and are committed.
+    `skipped`: nothing was done, and `notices` say why. `aside` are messages, by
+    mailbox and uid, that would not come; they are not asked for again in this run.
+    `troubles` has a sentence for each destination that did not take everything.
     """
 
     account: str
     fetched: int = 0
     octets: int = 0
     adopted: int = 0
+    confirmed: int = 0  # we had asked the server to drop them, and it still has them
     delivered: int = 0
     deferred: int = 0
     failed: int = 0
     retired: int = 0
-    quarantined: int = 0
     on_server: int = 0
     skipped: bool = False
+    aside: set[tuple[str, bytes]] = field(default_factory=set)
+    home: dict[str, set[bytes]] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     troubles: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
@@ -57,6 +61,16 @@ class RunReport:
         self.deferred += tally.deferred
         self.failed += tally.failed
         self.troubles |= tally.troubles
+
+    @property
+    def progress(self) -> int:
+        """Grows with whatever need not be done again after a broken line."""
+        return self.fetched + self.adopted + self.confirmed
+
+    @property
+    def quarantined(self) -> int:
+        """How many messages would not come."""
+        return len(self.aside)
 
     @property
     def ok(self) -> bool:

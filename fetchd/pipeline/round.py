@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from fetchd.catalog import outbox
 from fetchd.destinations import open_destination
 from fetchd.pipeline.account import sync_account
 from fetchd.pipeline.committer import Committer
@@ -89,6 +90,8 @@ async def sync_round(
         return await _all(settings, chosen, tools, turns, committing)
     finally:
         committing.cancel()
+        await asyncio.wait({committing})
+        await committer.close()
         await deliveries.close()
 
 
@@ -108,6 +111,13 @@ async def _all(
     await tools.deliveries.settle()
     await tools.committer.flush()
     done = Round([line.result() for line in lines])
+    strays = await blocking(outbox.strays, tools.storage.catalog, tuple(settings.destinations))
+    for report in done.reports:
+        report.notices += [
+            f"{count} deliveries are owed to '{name}', which the settings do not have: define it "
+            "again, or see 'fetchd deliveries' and drop them."
+            for name, count in strays.get(report.account, {}).items()
+        ]
     others = tools.deliveries.take_other_tallies()
     for report in done.reports:
         report.count_deliveries(others.pop(report.account, Tally()))
@@ -135,4 +145,3 @@ async def _until_all_done(
             task.cancel()
         if pending:
             await asyncio.wait(pending)
-

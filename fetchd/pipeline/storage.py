@@ -5,6 +5,7 @@ catalog, and sweeps the spool of dead processes. Opening to read changes
 nothing and works beside a running sync, and in a folder that we may not write.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from fetchd.contracts import Commit, Location
 from fetchd.errors import ArchiveError, CatalogError
 from fetchd.settings import Settings
 from fetchd.telemetry import log
+
+ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")  # nothing else in the spool is ours to remove
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,19 @@ def make_spool(storage: Storage) -> Path:
 
 def _recover(storage: Storage) -> None:
     """What the archive has and the catalog does not: a crash came in between."""
-    for recorded in storage.archive.recover(inventories.segment_facts(storage.catalog)):
+    known = inventories.segment_facts(storage.catalog)
+    there = storage.archive.sizes()
+    if known and not there:
+        raise ArchiveError(
+            "The archive's folder holds none of the segments that the catalog knows.",
+            advice="Mount it, or restore it; for a new beginning remove catalog.sqlite as well.",
+        )
+    lost = known.keys() - there.keys()
+    for recorded in storage.archive.recover(known):
+        if lost:
+            # An older catalog: compaction has moved messages since, and says so here.
+            digests = [message.digest for message in recorded.commit.messages]
+            keeping.unlocate(storage.catalog, lost, digests)
         recording.record(storage.catalog, [recorded], replay=True)
         log().info(
             "archive.recovered",
@@ -113,5 +128,5 @@ def _prepare_spool(folder: Path, storage: Storage) -> None:
     """Our own place, and none for the dead."""
     make_spool(storage)
     for path in folder.iterdir():
-        if not storage.catalog.is_alive(path.name):
+        if ULID.fullmatch(path.name) and not storage.catalog.is_alive(path.name):
             shutil.rmtree(path, ignore_errors=True)

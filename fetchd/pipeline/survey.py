@@ -5,7 +5,7 @@ be done. Nothing here writes, neither on the server nor at home.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,6 +16,7 @@ from fetchd.contracts import RemoteRecord, Session
 from fetchd.pipeline.errand import Errand
 from fetchd.policy.plan import (
     FetchPlan,
+    Header,
     Inventory,
     Known,
     Listing,
@@ -39,31 +40,31 @@ class Survey:
     listing: Listing
     inventory: Inventory
     plan: FetchPlan
+    missing: frozenset[bytes]  # digests of what should be there, and may be under another uid
     adopted: Mapping[RemoteMessage, bytes]
     wanted: tuple[RemoteMessage, ...]  # bodies to fetch, in this order
     too_large: tuple[RemoteMessage, ...]
 
     @property
-    def missing(self) -> frozenset[bytes]:
-        """Digests of what should be there and is not: what a new uid may turn out to hold."""
-        listed = {m.uid for m in self.listing.messages}
-        return frozenset(
-            known.digest
-            for uid, known in self.inventory.messages.items()
-            if known.digest is not None and (uid not in listed or _is_past(known))
+    def renumbered(self) -> bool:
+        """Whether a message turned out to have another uid than we knew it by."""
+        known = self.inventory.messages
+        return any(
+            m.uid not in known or known[m.uid].digest != digest
+            for m, digest in self.adopted.items()
         )
 
     def adoptions(self, errand: Errand, now: datetime) -> tuple[RemoteRecord, ...]:
-        """The records that make adopted messages known, as old as we have known them."""
-        first_seen = {
-            known.digest: known.first_seen
+        """The records that make adopted messages known, as they were known before."""
+        before = {
+            known.digest: (known.first_seen, known.rules)
             for known in self.inventory.messages.values()
             if known.digest is not None
         }
         return tuple(
             RemoteRecord(
                 errand.account, self.mailbox, message.uid, message.size, digest,
-                first_seen.get(digest, now), errand.rules,
+                *before.get(digest, (now, errand.rules)),
             )
             for message, digest in self.adopted.items()
         )  # fmt: skip
@@ -83,9 +84,17 @@ class Survey:
 
 
 async def survey_mailbox(
-    session: Session, mailbox: str, errand: Errand, catalog: Catalog, now: datetime
+    session: Session,
+    mailbox: str,
+    errand: Errand,
+    catalog: Catalog,
+    now: datetime,
+    blind: frozenset[bytes] = frozenset(),
 ) -> Survey | MailboxState:
-    """The survey; only the remembered state where nothing has changed and nothing is due."""
+    """The survey; only the remembered state where nothing has changed and nothing is due.
+
+    The headers of `blind` uids cannot be had.
+    """
     state = await asyncio.to_thread(inventories.mailbox_state, catalog, errand.account, mailbox)
     listing = await session.list(mailbox, state.recognises(errand.terms, now))
     if listing is None:
@@ -98,7 +107,9 @@ async def survey_mailbox(
         [m.uid for m in listing.messages],
     )
     plan = plan_fetch(listing, inventory, now, errand.max_message_size)
-    adopted = await _recognise(session, plan, errand, catalog)
+    missing = _missing(listing, inventory, plan)
+    looked = [m for m in plan.verify if m.uid not in blind]
+    adopted = await _recognise(session, looked, plan, missing, errand, catalog)
     strangers = [m for m in plan.verify if m not in adopted]
     return Survey(
         mailbox=mailbox,
@@ -106,27 +117,39 @@ async def survey_mailbox(
         listing=listing,
         inventory=inventory,
         plan=plan,
+        missing=missing,
         adopted=adopted,
-        wanted=(*plan.fetch, *(m for m in strangers if fits(m, errand.max_message_size))),
+        wanted=(*plan.fetch, *(m for m in strangers if fits(m.size, errand.max_message_size))),
         too_large=(
             *plan.too_large,
-            *(m for m in strangers if not fits(m, errand.max_message_size)),
+            *(m for m in strangers if not fits(m.size, errand.max_message_size)),
         ),
     )
 
 
+def _missing(listing: Listing, inventory: Inventory, plan: FetchPlan) -> frozenset[bytes]:
+    listed = {m.uid for m in listing.messages}
+    doubtful = {m.uid for m in (*plan.verify, *plan.returned)}
+    return frozenset(
+        known.digest
+        for uid, known in inventory.messages.items()
+        if known.digest is not None and (uid not in listed or uid in doubtful)
+    )
+
+
 async def _recognise(
-    session: Session, plan: FetchPlan, errand: Errand, catalog: Catalog
+    session: Session,
+    strangers: Sequence[RemoteMessage],
+    plan: FetchPlan,
+    missing: frozenset[bytes],
+    errand: Errand,
+    catalog: Catalog,
 ) -> dict[RemoteMessage, bytes]:
     """Strange uids whose header we know are adopted; the others are strangers to be fetched."""
-    if not plan.verify:
+    if not strangers:
         return {}
-    headers = {h.remote: h.digest async for h in session.headers(plan.verify)}
+    headers = {h.remote: Header(h.digest, h.distinctive) async for h in session.headers(strangers)}
     candidates = await asyncio.to_thread(
-        inventories.candidates, catalog, errand.account, set(headers.values())
+        inventories.candidates, catalog, errand.account, {h.digest for h in headers.values()}
     )
-    return adopt(headers, candidates)
-
-
-def _is_past(known: Known) -> bool:
-    return known.state in (RemoteState.RETIRED, RemoteState.GONE)
+    return adopt(headers, candidates, missing, restarted=plan.restarted)

@@ -40,7 +40,7 @@ async def thin(
     if errand.leave == "forever":
         return Retirement()
     tools.progress.phase(errand.account, "thinning")
-    await _meanwhile(session, tools.deliveries.settle())
+    await _meanwhile(session, tools.deliveries.settle(errand.destinations))
     catalog = tools.storage.catalog
     inventory = await blocking(inventories.inventory, catalog, errand.account, survey.mailbox, ())
     retirement = retirement_of(
@@ -87,7 +87,7 @@ def retirement_of(
         last_run_at=survey.state.last_run_at,
         restarted=survey.plan.restarted,
         emptied=survey.plan.emptied,
-        adopted=bool(survey.adopted),
+        adopted=survey.renumbered,
         confirmed=confirmed,
         share=errand.retire_share,
         fetched_this_run=fetched,
@@ -99,13 +99,15 @@ def next_look(
 ) -> MailboxState:
     """What the next poll shall know; it may skip a listing of which nothing is left to do.
 
-    `whole`: all that was wanted came home.
+    `whole`: all that was wanted came home. What a run foresaw counts for the next
+    one's brake only if it was free to act on it.
     """
     listing = survey.listing
     left = retirement.held or retirement.waiting or retirement.skipped or retirement.retire
     settled = whole and listing.complete and not survey.plan.emptied and not left
     quarantined = (survey.inventory.messages[m.uid].retry_at for m in survey.plan.quarantined)
     dues = [due for due in (*quarantined, retirement.next_due) if due is not None]
+    decided = whole and not (retirement.braked or retirement.skipped)
     going = [message for message, _ in retirement.retire]
     return MailboxState(
         listing_digest=listing.digest if settled else None,
@@ -113,7 +115,7 @@ def next_look(
         next_due=min(dues, default=None),
         on_server=len(listing.messages) - len(going),
         on_server_octets=sum(m.size for m in listing.messages) - sum(m.size for m in going),
-        last_run_at=now,
+        last_run_at=now if decided else survey.state.last_run_at,
     )
 
 
@@ -124,7 +126,8 @@ async def _drop(
     catalog, place = tools.storage.catalog, (errand.account, survey.mailbox)
     messages = [message for message, _ in retirement.retire]
     if messages:
-        await blocking(inventories.mark_retiring, catalog, *place, [m.uid for m in messages])
+        uids = [message.uid for message in messages]
+        await blocking(inventories.mark_retiring, catalog, *place, uids, survey.listing.digest)
         await session.retire(messages)
     if not (retirement.braked or retirement.skipped):
         await blocking(inventories.restamp, catalog, *place, errand.rules)

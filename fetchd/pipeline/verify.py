@@ -46,11 +46,14 @@ class VerifyReport:
 def read_back(storage: Storage, digests: Collection[bytes], now: datetime) -> frozenset[bytes]:
     """Those of the digests whose octets cannot be read back; they are marked as damaged.
 
-    What `keep` let expire after its delivery is not looked for.
+    What `keep` let expire after its delivery is not looked for; what is nowhere,
+    and was not let go, is damaged.
     """
     found = inventories.locations(storage.catalog, digests)
     wanted = [(digest, size, at) for digest, (at, size) in found.items()]
     damaged = {digest for digest, fault in storage.archive.check(wanted) if fault is not None}
+    nowhere = set(digests) - found.keys()
+    damaged |= nowhere - inventories.let_go(storage.catalog, nowhere)
     keeping.mark_verified(storage.catalog, found.keys() - damaged, now)
     if damaged:
         keeping.mark_damaged(storage.catalog, damaged)

@@ -5,11 +5,13 @@ the clock) and carries the decisions out. Nothing here waits, reads or writes,
 so every decision about a mailbox can be tested as one row of a table.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from fetchd.policy.retry import QUARANTINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Known:
     retry_at: datetime | None = None  # of a quarantined one
     reason: str = ""  # why it is quarantined
     attempts: int = 0  # how often it was asked for in vain
+    arrived: datetime | None = None  # at the server, as far as the message tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class FetchPlan:
     too_large: tuple[RemoteMessage, ...]  # beyond what the owner wants here
     gone: frozenset[bytes]  # was there, is not, and not by our doing
     retired: frozenset[bytes]  # we asked for it, and it is gone
-    returned: frozenset[bytes]  # we asked for it, and it is still there
+    returned: tuple[RemoteMessage, ...]  # we asked for it, and its uid is still there
     restarted: bool  # none of the uids we know is left: a new epoch
     emptied: bool  # all gone at once, and not by us: believe it later
 
@@ -109,23 +112,32 @@ def plan_fetch(
     fetch: list[RemoteMessage] = []
     verify: list[RemoteMessage] = []
     again: list[RemoteMessage] = []
+    returned: list[RemoteMessage] = []
     waiting: list[RemoteMessage] = []
     too_large: list[RemoteMessage] = []
-    lost_sizes = {known[uid].size for uid in missing}
+    lost_sizes = {known[uid].size for uid in missing & expected}
     for message in listing.messages:
         match known.get(message.uid):
             case None if restarted or message.size in lost_sizes:
                 verify.append(message)
             case Known(state=RemoteState.RETIRED | RemoteState.GONE):
                 verify.append(message)  # a uid given out again, or a message that came back
-            case Known(state=RemoteState.QUARANTINED) | None if not fits(message, max_size):
+            case None if not fits(message.size, max_size):
                 too_large.append(message)
-            case Known(state=RemoteState.QUARANTINED, retry_at=at) if at and at > now:
+            case Known(state=RemoteState.QUARANTINED, size=size) if not fits(
+                max(size, message.size), max_size
+            ):
+                too_large.append(message)
+            case Known(state=RemoteState.QUARANTINED, retry_at=at) if at and _ahead(at, now):
                 waiting.append(message)
             case Known(state=RemoteState.QUARANTINED):
                 again.append(message)
             case Known(damaged=True) | None:
                 fetch.append(message)
+            case Known(size=size) if is_another(message, size):
+                verify.append(message)
+            case Known(state=RemoteState.RETIRING):
+                returned.append(message)  # still there, or its uid was given out again
     return FetchPlan(
         fetch=(*fetch, *again),
         verify=tuple(verify),
@@ -133,15 +145,25 @@ def plan_fetch(
         too_large=tuple(too_large),
         gone=frozenset(u for u in missing & expected if believable),
         retired=frozenset(u for u in missing - expected if listing.complete),
-        returned=frozenset(u for u in present & listed - expected),
+        returned=tuple(returned),
         restarted=restarted,
         emptied=emptied,
     )
 
 
-def fits(message: RemoteMessage, max_size: int | None) -> bool:
-    """Whether the owner wants a message of this listed size."""
-    return max_size is None or message.size <= max_size
+def is_another(message: RemoteMessage, size: int) -> bool:
+    """Whether a uid cannot name the message of this size that we know by it."""
+    return bool(message.size and size and message.size != size)
+
+
+def fits(size: int, max_size: int | None) -> bool:
+    """Whether the owner wants a message of this size."""
+    return max_size is None or size <= max_size
+
+
+def _ahead(at: datetime, now: datetime) -> bool:
+    """Still to come; what a clock that was ahead has left behind is not believed."""
+    return now < at <= now + QUARANTINE.longest * 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,26 +174,58 @@ class Candidate:
     sizes: frozenset[int]  # as it was listed, and its octets
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a strange message's header says of it; see contracts.HeaderDigest."""
+
+    digest: bytes
+    distinctive: bool
+
+
 def adopt(
-    headers: Mapping[RemoteMessage, bytes], candidates: Mapping[bytes, tuple[Candidate, ...]]
+    headers: Mapping[RemoteMessage, Header],
+    candidates: Mapping[bytes, tuple[Candidate, ...]],
+    missing: AbstractSet[bytes],
+    *,
+    restarted: bool,
 ) -> dict[RemoteMessage, bytes]:
     """Match strange uids with stored messages by header digest and size.
 
-    `headers` gives the header digest of each strange message, `candidates` what
-    is stored by header digest. Where several strange messages share one key
-    beyond what is stored under it, none is adopted: fetching decides.
+    `candidates` gives what is stored by header digest, `missing` the digests of
+    what should be in the mailbox and is not. Wrongly adopted is lost, wrongly
+    fetched is only fetched, so the doubt decides for fetching:
+
+    * a header without anything distinctive is adopted only in a renumbered
+      mailbox, where most strangers are recognised, and where nothing else ever
+      had that header;
+    * what is not missing is adopted only in a renumbered mailbox;
+    * lookalikes are adopted only if there are as many stored as there are strangers.
     """
-    keys = Counter((digest, m.size) for m, digest in headers.items())
-    adopted: dict[RemoteMessage, bytes] = {}
-    taken: Counter[tuple[bytes, int]] = Counter()
-    for message, digest in headers.items():
-        fitting = [c for c in candidates.get(digest, ()) if message.size in c.sizes]
-        key = (digest, message.size)
-        if len(fitting) < keys[key]:
+    found: dict[RemoteMessage, bytes] = {}
+    weak: dict[RemoteMessage, bytes] = {}
+    for alike in _alike(headers):
+        header, size = headers[alike[0]], alike[0].size
+        stored = candidates.get(header.digest, ())
+        fitting = [c.digest for c in stored if size in c.sizes]
+        if not (header.distinctive and restarted):
+            fitting = [digest for digest in fitting if digest in missing]
+        if len(fitting) < len(alike):
             continue
-        adopted[message] = fitting[taken[key]].digest
-        taken[key] += 1
-    return adopted
+        if header.distinctive:
+            found |= dict(zip(alike, fitting, strict=False))
+        elif len(stored) == len(alike) == 1:
+            weak[alike[0]] = fitting[0]
+    if restarted and len(found) + len(weak) > max(len(headers) / 2, 1):
+        found |= weak
+    return found
+
+
+def _alike(headers: Mapping[RemoteMessage, Header]) -> Iterable[list[RemoteMessage]]:
+    """The strangers, those of one header and size together."""
+    groups: dict[tuple[bytes, int], list[RemoteMessage]] = {}
+    for message, header in headers.items():
+        groups.setdefault((header.digest, message.size), []).append(message)
+    return groups.values()
 
 
 def batches(

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from fetchd.policy.plan import Inventory, Known, Listing, RemoteMessage, RemoteState
+from fetchd.policy.plan import (
+    Inventory,
+    Known,
+    Listing,
+    RemoteMessage,
+    RemoteState,
+    is_another,
+)
 
 # How far ahead of its own clock a run foresees: a poll every day stays unbraked,
 # a clock that jumped by a month does not.
@@ -70,26 +77,26 @@ def plan_retirement(
     share: float = 0.5,
     floor: int = FLOOR,
     fetched_this_run: Collection[bytes] = (),
-    arrived: Mapping[bytes, datetime] | None = None,
 ) -> Retirement:
     """What the server need not keep.
 
     `last_run_at` is the last successful run before this one. `inventory` is
-    read after this run's commits. `arrived` says when messages arrived, for
-    `since = "arrival"`; where it does not know, first sight counts.
+    read after this run's commits.
     """
     if leave == "forever":
         return Retirement()
     if reason := _no_day_for_it(listing, restarted, emptied, adopted):
         return Retirement(skipped=reason)
-    due = _due_times(listing, inventory, leave, arrived or {})
+    due = _due_times(listing, inventory, leave)
     superfluous = _superfluous(listing.messages, inventory, leave, due, now)
     ready, waiting = _sort_out(superfluous, inventory)
     earlier = [m for m in listing.messages if m.uid not in fetched_this_run]
     overdue = {m.uid for m, _ in _superfluous(earlier, inventory, leave, due, now)}
+    # What still waits for its delivery counts too: it must not pass the brake later.
+    leaving = {m for m, _ in ready} | {m for m, _ in waiting if _is_ours(m, inventory)}
     surprises = {
         m
-        for m, _ in ready
+        for m in leaving
         if not _foreseen(
             inventory.messages[m.uid],
             leave,
@@ -120,15 +127,18 @@ def _no_day_for_it(listing: Listing, restarted: bool, emptied: bool, adopted: bo
     return "the mailbox was suddenly empty" if emptied else None
 
 
-def _due_times(
-    listing: Listing, inventory: Inventory, leave: Leave, arrived: Mapping[bytes, datetime]
-) -> dict[bytes, datetime]:
-    """When each stored message grows too old; empty where age is no rule."""
+def _due_times(listing: Listing, inventory: Inventory, leave: Leave) -> dict[bytes, datetime]:
+    """When each stored message grows too old; empty where age is no rule.
+
+    A message cannot have arrived after it was first seen, whatever it says.
+    """
     if isinstance(leave, str) or leave.days is None:
         return {}
-    starts = arrived if leave.since == "arrival" else {}
+    by_arrival = leave.since == "arrival"
     return {
-        m.uid: starts.get(m.uid, known.first_seen) + leave.days
+        m.uid: min(known.arrived or known.first_seen, known.first_seen) + leave.days
+        if by_arrival
+        else known.first_seen + leave.days
         for m in listing.messages
         if (known := inventory.messages.get(m.uid)) and known.state in _HELD_BY_US
     }
@@ -193,12 +203,19 @@ def _sort_out(
     return ready, waiting
 
 
+def _is_ours(message: RemoteMessage, inventory: Inventory) -> bool:
+    known = inventory.messages.get(message.uid)
+    return known is not None and known.state in _HELD_BY_US
+
+
 def _obstacle(message: RemoteMessage, known: Known | None) -> str | None:
     """Why this message must stay whatever the settings say."""
     if known is None or known.state not in _HELD_BY_US:
         return "not fetched yet"
     if message.ambiguous:
         return "the server gave its unique id to several messages"
+    if is_another(message, known.size):
+        return "not the message that is stored by this unique id"
     if known.damaged:
         return "the stored copy is damaged"
     return None if known.settled else "delivery outstanding"

@@ -20,6 +20,8 @@ _SIZES = {"": 1, "b": 1}
 for _power, _letter in enumerate("kmgt", 1):
     _SIZES |= {_letter + "b": 1000**_power, _letter + "ib": 1024**_power, _letter: 1000**_power}
 
+LONGEST = timedelta(days=36_525)  # more would leave the calendar
+
 _FOLDER: ContextVar[Path | None] = ContextVar("settings_folder", default=None)
 
 
@@ -46,6 +48,8 @@ def _duration(value: object, unit: str = "s") -> timedelta:
             raise ValueError("a shorter duration") from None
     if span <= timedelta():
         raise ValueError("a duration longer than nothing")
+    if span > LONGEST:
+        raise ValueError("a duration of at most 100 years")
     return span
 
 

@@ -7,6 +7,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
@@ -139,7 +140,7 @@ class Arrivals:
     def _finished(self, message: RemoteMessage) -> Fetched | Unavailable:
         body, self._body = self._body, self._new_body()
         if body.too_large:
-            return self._too_large(message)
+            return self._too_large(replace(message, size=body.size))
         if body.size == 0 and message.size > LINE_END:
             # A first line of one dot, not stuffed, looks like the end: Dovecot 2.3 does that.
             return Unavailable(message, f"came empty, though listed with {message.size} octets")

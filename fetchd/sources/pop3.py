@@ -25,7 +25,7 @@ from fetchd.errors import (
     RemoteProtocolError,
     ServerUnavailable,
 )
-from fetchd.message import HEADER_LIMIT, header_digest, header_of
+from fetchd.message import HEADER_LIMIT, header_digest, header_of, is_distinctive
 from fetchd.policy.plan import Listing, RemoteMessage
 from fetchd.protocol.pop3 import BodyChunk, BodyEnd, Reply, parse_listing
 from fetchd.sources.identity import listed, named, nameless, unclear
@@ -36,6 +36,7 @@ __all__ = ["MAILBOX", "Pop3Access", "Pop3Session", "open_pop3"]
 
 MAILBOX = "INBOX"
 HEADER_ESTIMATE = 4096  # octets expected in answer to TOP n 0
+ABSURD = 1 << 40  # octets: what is listed as larger is not believed, only kept from overflowing
 
 
 async def open_pop3(
@@ -86,7 +87,8 @@ class Pop3Session:
         if not uidl.ok:
             _raise_if_passing(uidl)
             self.facts = replace(self.facts, unique_ids=False)
-        digest = hashlib.sha256(uidl.block).digest()
+        # With STAT, so that a unique-id given to another message is noticed too.
+        digest = hashlib.sha256(b"%b\n%b" % (_drop_listing(stat.text), uidl.block)).digest()
         lines = uidl.block.count(b"\n")
         if uidl.ok and digest == unchanged and lines == count:
             return None
@@ -118,8 +120,10 @@ class Pop3Session:
         reply = early[0] if early else await self._client.ask("LIST")
         if not reply.ok:
             _raise_if_passing(reply)
+        sizes = parse_listing(reply.block)
         return {
-            n: first_number(v.decode("latin-1")) or 0 for n, v in parse_listing(reply.block).items()
+            number: min(first_number(size.decode("latin-1")) or 0, ABSURD)
+            for number, size in sizes.items()
         }
 
     async def _named(self, messages: Sequence[RemoteMessage]) -> Sequence[RemoteMessage]:
@@ -169,7 +173,9 @@ class Pop3Session:
                         case BodyEnd():
                             header = header_of(b"".join(chunks))
                             chunks, size, any_came = [], 0, True
-                            yield HeaderDigest(waiting.popleft(), header_digest(header))
+                            yield HeaderDigest(
+                                waiting.popleft(), header_digest(header), is_distinctive(header)
+                            )
 
     def _previews(
         self, messages: Sequence[RemoteMessage], waiting: deque[RemoteMessage]
@@ -231,6 +237,11 @@ class Pop3Session:
     async def abort(self) -> None:
         """Hang up; RFC 1939 §6: the server then removes nothing."""
         self._client.stream.abort()
+
+
+def _drop_listing(stat: str) -> bytes:
+    """RFC 1939 §5: "nn mm", and perhaps prose behind it that changes with each session."""
+    return b" ".join(stat.encode().split()[:2])
 
 
 def _facts(entrance: Entrance) -> ServerFacts:

@@ -21,7 +21,7 @@ def test_inventory_tells_what_decisions_need(catalog: Catalog) -> None:
     first, _, _ = recording.record(catalog, [samples.recorded(1, 2, 3)]).values()
     outbox.settle(catalog, [Settled(first, Outcome.DELIVERED)], NOW, {})
     keeping.mark_damaged(catalog, [digest(3)])
-    inventory.mark_retiring(catalog, "home", "INBOX", [b"uid-2"])
+    inventory.mark_retiring(catalog, "home", "INBOX", [b"uid-2"], b"listing")
     known = inventory.inventory(catalog, "home", "INBOX").messages
     one, two, three = (known[b"uid-%d" % n] for n in (1, 2, 3))
     assert (one.settled, two.settled) == (True, False)
@@ -76,7 +76,7 @@ def test_a_uid_given_to_another_message_begins_anew(catalog: Catalog) -> None:
 
 
 def test_a_listing_is_recognised_only_where_nothing_is_left_to_do(catalog: Catalog) -> None:
-    state = MailboxState(b"digest", "rules", NOW, 5, 500, NOW)
+    state = MailboxState(b"digest", None, "rules", NOW, 5, 500, NOW)
     assert state.recognises("rules", NOW - MINUTE) == b"digest"
     assert state.recognises("other", NOW - MINUTE) is None
     assert state.recognises("rules", NOW) is None  # something falls due
@@ -94,7 +94,7 @@ def test_restamping_foresees_what_is_stored(catalog: Catalog) -> None:
 
 def test_mailbox_state_round_trip(catalog: Catalog) -> None:
     assert inventory.mailbox_state(catalog, "home", "INBOX") == MailboxState()
-    state = MailboxState(b"digest", "rules", NOW, 5, 500, NOW)
+    state = MailboxState(b"digest", None, "rules", NOW, 5, 500, NOW)
     inventory.save_mailbox_state(catalog, "home", "INBOX", state)
     assert inventory.mailbox_state(catalog, "home", "INBOX") == state
 
@@ -181,9 +181,7 @@ def test_search(catalog: Catalog) -> None:
 
 
 def test_expiry_and_segments(catalog: Catalog) -> None:
-    queued = recording.record(
-        catalog, [samples.recorded(1, 2), samples.recorded(3, deliver=False)]
-    )
+    queued = recording.record(catalog, [samples.recorded(1, 2), samples.recorded(3, deliver=False)])
     ids = list(queued.values())
     assert keeping.expirable(catalog, None) == []
     outbox.settle(catalog, [Settled(ids[0], Outcome.DELIVERED)], NOW, {})

@@ -71,9 +71,9 @@ def occupy(fetchd: Command, disk: Path, place: str) -> None:
         case "catalog":
             # All of the data folder but the archive, which has room.
             fetchd.data.symlink_to(disk)
-            (fetchd.folder / "room").mkdir()
-            (disk / "archive").symlink_to(fetchd.folder / "room")
-            (disk / "spool").symlink_to(fetchd.folder / "room")
+            for part in ("archive", "spool"):
+                (fetchd.folder / part).mkdir()
+                (disk / part).symlink_to(fetchd.folder / part)
             (disk / "ballast").write_bytes(bytes(900_000))
         case "Maildir":
             fetchd.maildir.symlink_to(disk)

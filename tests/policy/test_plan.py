@@ -7,6 +7,7 @@ import pytest
 
 from fetchd.policy.plan import (
     Candidate,
+    Header,
     Inventory,
     Known,
     Listing,
@@ -112,7 +113,7 @@ def test_a_server_that_shows_a_part_at_a_time_proves_nothing_by_absence():
 
 def test_what_we_asked_to_drop_and_still_see_has_returned():
     plan = plan_fetch(listing("ab"), inventory("a- b c-"), NOW)
-    assert (plan.returned, plan.retired) == ({b"a"}, {b"c"})
+    assert (uids(plan.returned), plan.retired) == ("a", {b"c"})
 
 
 def test_an_incomplete_listing_proves_no_absence():
@@ -126,24 +127,65 @@ def test_a_mailbox_emptied_behind_our_back_is_reported():
     assert not plan.gone
 
 
-def strange(*pairs):
-    return {RemoteMessage(uid, size): digest for uid, size, digest in pairs}
+def adopted(strangers: str, stored: str, *, restarted: bool = True, missing: str = "") -> str:
+    """Strangers 'H1 h2 =': a header, capital if distinctive, and a uid; stored 'HD' pairs.
+
+    All have 10 octets; what is stored is missing unless `missing` says what is. The
+    answer is 'uid digest' pairs.
+    """
+    headers = {
+        RemoteMessage(word[1:].encode(), 10): Header(word[0].upper().encode(), word[0].isupper())
+        for word in strangers.split()
+    }
+    candidates: dict[bytes, tuple[Candidate, ...]] = {}
+    for header, digest in stored.split():
+        candidate = Candidate(digest.encode(), frozenset({10, 11}))
+        candidates[header.encode()] = (*candidates.get(header.encode(), ()), candidate)
+    lost = {digest.encode() for digest in missing or [word[1] for word in stored.split()]}
+    found = adopt(headers, candidates, lost, restarted=restarted)
+    return " ".join(sorted(f"{m.uid.decode()}{digest.decode()}" for m, digest in found.items()))
 
 
-def test_adoption_needs_header_digest_and_size():
+@pytest.mark.parametrize(
+    ("strangers", "stored", "restarted", "missing", "expected"),
+    [
+        # strangers   stored      new epoch  missing  adopted
+        ("H1",        "HD",       True,      "",      "1D"),     # renumbered
+        ("H1",        "HD",       False,     "",      "1D"),     # moved away and back
+        ("H1",        "GD",       True,      "",      ""),       # not ours
+        ("H1 H2",     "HD",       True,      "",      ""),       # more than are stored
+        ("H1 H2",     "HD HE",    True,      "",      "1D 2E"),  # as many
+        ("H1",        "HD",       True,      "x",     "1D"),     # long gone, and back
+        ("H1",        "HD",       False,     "x",     ""),       # still here: a copy of its own
+        ("h1",        "HD",       True,      "",      ""),       # one weak header proves nothing
+        ("h1 g2",     "HD GE",    True,      "",      "1D 2E"),  # most are recognised
+        ("h1 g2",     "HD GE",    False,     "",      ""),       # in the same epoch: chance
+        ("h1 G2 F3",  "HD GE FC", True,      "",      "1D 2E 3C"),
+        ("h1 g2 f3",  "HD HE GC", True,      "",      ""),       # a header that comes again
+        ("h1 h2 g3",  "HD HE GC", True,      "",      ""),
+        ("h1 a2 b3",  "HD",       True,      "",      ""),       # mostly new mail
+    ],
+)  # fmt: skip
+def test_adoption(strangers, stored, restarted, missing, expected):
+    assert adopted(strangers, stored, restarted=restarted, missing=missing) == expected
+
+
+def test_adoption_needs_the_size():
     stored = {b"H": (Candidate(b"D", frozenset({10, 11})),)}
-    headers = strange((b"1", 10, b"H"), (b"2", 12, b"H"), (b"3", 10, b"G"))
-    assert adopt(headers, stored) == {RemoteMessage(b"1", 10): b"D"}
+    strange = {RemoteMessage(b"1", 12): Header(b"H", distinctive=True)}
+    assert adopt(strange, stored, {b"D"}, restarted=True) == {}
 
 
-def test_more_lookalikes_than_stored_are_fetched():
-    stored = {b"H": (Candidate(b"D", frozenset({10})),)}
-    assert adopt(strange((b"1", 10, b"H"), (b"2", 10, b"H")), stored) == {}
+def test_what_we_removed_ourselves_makes_no_new_message_suspect():
+    seen = replace(listing("b"), messages=(RemoteMessage(b"b", 97),))
+    plan = plan_fetch(seen, inventory("a-"), NOW)  # a and b have one size
+    assert (uids(plan.fetch), plan.verify) == ("b", ())
 
 
-def test_as_many_lookalikes_as_stored_are_adopted_one_for_one():
-    stored = {b"H": (Candidate(b"D", frozenset({10})), Candidate(b"E", frozenset({10})))}
-    assert set(adopt(strange((b"1", 10, b"H"), (b"2", 10, b"H")), stored).values()) == {b"D", b"E"}
+def test_a_uid_with_another_size_is_looked_at():
+    seen = replace(listing("ab"), messages=(RemoteMessage(b"a", 5), RemoteMessage(b"b", 0)))
+    plan = plan_fetch(seen, inventory("a b"), NOW)
+    assert uids(plan.verify) == "a"  # and where no size is told, none is compared
 
 
 @pytest.mark.parametrize(

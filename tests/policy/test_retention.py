@@ -115,9 +115,9 @@ def test_what_new_mail_displaces_was_foreseen() -> None:
 
 def test_next_due_and_arrival() -> None:
     leave = Window(days=7 * DAY, since="arrival")
-    plan = plan_retirement(
-        listing("AB"), inventory("A B3", leave), leave, NOW, last_run_at=NOW,
-        arrived={b"A": NOW - 8 * DAY},
-    )  # fmt: skip
+    known = dict(inventory("A B3 C3", leave).messages)
+    known[b"A"] = replace(known[b"A"], arrived=NOW - 8 * DAY)
+    known[b"C"] = replace(known[b"C"], arrived=NOW + 9 * DAY)  # as if it had come after we saw it
+    plan = plan_retirement(listing("ABC"), Inventory(known), leave, NOW, last_run_at=NOW)
     assert names(plan.retire) == "A"
     assert plan.next_due == NOW + 4 * DAY

@@ -74,6 +74,7 @@ def upgrade() -> None:
         sa.Column("account", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("listing_digest", sa.LargeBinary(), nullable=True),
+        sa.Column("asked_digest", sa.LargeBinary(), nullable=True),
         sa.Column("rules", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.Column("next_due", sa.BigInteger(), nullable=True),
         sa.Column("on_server", sa.Integer(), server_default=sa.text("0"), nullable=False),
@@ -115,6 +116,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest", name="message_digest"),
     )
     op.create_index("message_header_digest", "message", ["header_digest"], unique=False)
+    op.create_index(
+        "message_damaged",
+        "message",
+        ["digest"],
+        unique=False,
+        sqlite_where=sa.text("damaged = 1"),
+        postgresql_where=sa.text("damaged = 1"),
+    )
     op.create_index("message_segment", "message", ["segment_id"], unique=False)
     op.create_table(
         "run",
@@ -140,6 +149,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("run_account", "run", ["account", "id"], unique=False)
+    op.create_index(
+        "run_running",
+        "run",
+        ["account"],
+        unique=False,
+        sqlite_where=sa.text("outcome = 'running'"),
+        postgresql_where=sa.text("outcome = 'running'"),
+    )
     op.create_table(
         "remote_message",
         sa.Column("mailbox_id", sa.Integer(), nullable=False),

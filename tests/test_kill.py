@@ -1,0 +1,89 @@
+"""SIGKILL at random instants: nothing is lost, nothing comes twice, and the loop would see it.
+
+`python -m benchmarks.kill --kills 200` is the long form.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import kill
+from benchmarks.contestants import HOST, PASSWORD, Task
+from benchmarks.mail import Expected
+from tests.servers.dovecot import Dovecot
+
+# Writes what it reads, then deletes: right as long as nobody kills it.
+NAIVE = """
+import os, poplib, sys
+host, port, password, maildir, *users = sys.argv[1:]
+poplib._MAXLINE = 1 << 20
+os.makedirs(f"{maildir}/new", exist_ok=True)
+for user in users:
+    session = poplib.POP3(host, int(port))
+    session.user(user)
+    session.pass_(password)
+    count, _octets = session.stat()
+    for number in range(1, count + 1):
+        _status, lines, _octets = session.retr(number)
+        with open(f"{maildir}/new/{user}.{os.getpid()}.{number}", "wb") as file:
+            file.writelines(line + b"\\n" for line in lines)
+        session.dele(number)
+    session.quit()
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[Dovecot]:
+    with Dovecot() as running:
+        yield running
+
+
+def naive(task: Task) -> list[str]:
+    where = (HOST, str(task.port), PASSWORD, str(task.maildir))
+    return [sys.executable, "-c", NAIVE, *where, *task.users]
+
+
+@pytest.mark.live
+def test_every_message_comes_once_however_often_fetchd_is_killed(
+    server: Dovecot, tmp_path: Path
+) -> None:
+    report = kill.kill(server, tmp_path, kills=20, seed=20, messages=150)
+    assert report.violations == []
+    assert report.kills == 20
+    assert report.at_work >= 2  # else the kills proved nothing; on a busy machine many come early
+
+
+@pytest.mark.live
+def test_a_fetcher_that_brings_mail_twice_is_found_out(server: Dovecot, tmp_path: Path) -> None:
+    report = kill.kill(server, tmp_path, kills=8, seed=8, prepare=naive)
+    assert any("Maildir" in line and "more than once" in line for line in report.violations)
+
+
+MAIL = Expected.of([b"a\r\n", b"b\r\n", b"c\r\n"])
+A, B, C = MAIL.crlf
+LF_A, LF_B, LF_C = MAIL.lf
+
+
+@pytest.mark.parametrize(
+    ("archive", "maildir", "left", "violated"),
+    [
+        ((A, B, C), (LF_A, LF_B, LF_C), 0, []),
+        ((A, B), (LF_A, LF_B, LF_C), 0, ["archive: 1 messages missing, of 3"]),
+        ((A, B, C), (LF_A,), 0, ["Maildir: 2 messages missing, of 3"]),
+        ((A, B, C, C, C), (LF_A, LF_B, LF_C), 0,
+         ["archive: 2 messages there more than once, of 3"]),
+        ((A, B, C), (LF_A, LF_B, LF_C, LF_A), 0,
+         ["Maildir: 1 messages there more than once, of 3"]),
+        ((A, B, C), (A, LF_B, LF_C), 0,  # CRLF, where LF was asked for
+         ["Maildir: 1 messages missing, of 3",
+          "Maildir: 1 messages there that no server held, of 3"]),
+        ((A, B, C), (LF_A, LF_B, LF_C), 7, ["server: 7 messages left"]),
+    ],
+)  # fmt: skip
+def test_what_counts_as_a_violation(
+    archive: tuple[str, ...], maildir: tuple[str, ...], left: int, violated: list[str]
+) -> None:
+    assert kill.violations(MAIL, Counter(archive), Counter(maildir), left) == violated
