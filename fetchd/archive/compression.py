@@ -11,10 +11,10 @@ import zstandard
 
 ZstdError = zstandard.ZstdError
 
-TEXT_LEVEL = 3
-BASE64_LEVEL = 1  # base64 hardly shrinks beyond what its alphabet gives away
-RANDOM_LEVEL = -1
-SAMPLE = 16 * 1024
+# Measured on mail, MB/s and ratio: text 350 and 0.33 (level 3: 245 and 0.32), base64
+# 890 and 0.74 (780 and 0.74). Compressing is the largest cost of a first sync, and
+# what level 3 saves on text is little beside the attachments.
+LEVEL = 1
 PIECE = 256 * 1024
 
 
@@ -24,25 +24,14 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def level_for(sample: bytes) -> int:
-    """The level worth its time, by how far the last few KiB of `sample` shrink at level 1."""
-    probe = sample[-SAMPLE:]
-    if len(probe) < SAMPLE:
-        return TEXT_LEVEL
-    ratio = len(zstandard.ZstdCompressor(level=1).compress(probe)) / len(probe)
-    if ratio > 0.95:
-        return RANDOM_LEVEL
-    return BASE64_LEVEL if ratio > 0.7 else TEXT_LEVEL
-
-
-def compressor(level: int) -> zstandard.ZstdCompressor:
+def compressor() -> zstandard.ZstdCompressor:
     """Not to be shared between threads."""
-    return zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
+    return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True, write_content_size=True)
 
 
-def compressed(data: bytes, level: int = TEXT_LEVEL) -> bytes:
+def compressed(data: bytes) -> bytes:
     """One frame."""
-    return compressor(level).compress(data)
+    return compressor().compress(data)
 
 
 def decompressed(frame: bytes, limit: int = 0) -> bytes:
@@ -52,9 +41,9 @@ def decompressed(frame: bytes, limit: int = 0) -> bytes:
     )
 
 
-def stream_into(out: IO[bytes], pieces: Iterator[bytes], size: int, level: int) -> None:
+def stream_into(out: IO[bytes], pieces: Iterator[bytes], size: int) -> None:
     """One frame of `size` octets of content, written piece by piece."""
-    stream = compressor(level).compressobj(size=size)
+    stream = compressor().compressobj(size=size)
     for piece in pieces:
         if octets := stream.compress(piece):
             out.write(octets)

@@ -2,8 +2,9 @@
 
 It is a zstd *skippable frame* (RFC 8878 §3.1.2), so tar and zstd pass over it:
 magic, size, the tag FDJ1, a digest, and the payload: compressed JSON. Beside the
-commit the payload says where in the segment its data began and their SHA-256, so
-that a torn write is told from a whole one without decoding.
+commit the payload says where in the segment its data began and their CRC-32, so
+that a torn write is told from a whole one without decoding; the frames have
+checksums of their own beside it.
 
 The digest is SHA-256 of the segment's name and the payload. The name has 80 random
 bits, so no message can hold a journal that would count when a spoilt frame makes us
@@ -35,7 +36,7 @@ class JournalEntry:
     """A commit, and the data in front of it that it vouches for."""
 
     start: int
-    data_digest: bytes
+    data_check: int
     commit: Commit
 
 
@@ -65,7 +66,7 @@ def encode(entry: JournalEntry) -> bytes:
     commit = entry.commit
     plain = {
         "start": entry.start,
-        "data": entry.data_digest.hex(),
+        "data": entry.data_check,
         "messages": [_message(m) for m in commit.messages],
         "remotes": [_remote(r) for r in commit.remotes],
         "deliveries": [_delivery(d) for d in commit.deliveries],
@@ -86,7 +87,7 @@ def decode(payload: bytes, segment: str) -> JournalEntry:
         delivered=tuple((destination, key) for destination, key in plain["delivered"]),
         expired=tuple(bytes.fromhex(digest) for digest in plain["expired"]),
     )
-    return JournalEntry(plain["start"], bytes.fromhex(plain["data"]), commit)
+    return JournalEntry(plain["start"], plain["data"], commit)
 
 
 def _message(message: StoredMessage) -> dict[str, Any]:

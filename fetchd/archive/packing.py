@@ -89,19 +89,14 @@ def pack(messages: Sequence[tuple[str, int, Body]], spool: Path) -> Packed:
 
 def _close_group(packed: Packed, group: list[bytes]) -> None:
     content = b"".join(group)
-    # The middle tells more than the end, which is padding or a MIME boundary.
-    half = len(content) // 2 + compression.SAMPLE // 2
-    data = compression.compressed(content, compression.level_for(content[:half]))
+    data = compression.compressed(content)
     packed.frames.append(Frame(len(data), data))
 
 
 def _large_frame(head: bytes, body: Body, whole: int, spool: Path) -> Frame:
-    # Behind the header and the first text part lies what the message mostly is.
-    sample = next(iter(body.chunks(GROUP)), b"")[:GROUP]
-    level = compression.level_for(sample)
     out = tempfile.SpooledTemporaryFile(max_size=SPILL, dir=str(spool))  # noqa: SIM115
     try:
-        compression.stream_into(out, _tar(head, body), whole, level)
+        compression.stream_into(out, _tar(head, body), whole)
         length = out.tell()
         if length > SPILL:
             return Frame(length, file=out)

@@ -52,7 +52,7 @@ def walk(source: Source, start: int) -> Iterator[Found | Gap]:
         if began > position:
             yield Gap(position, began)
         exact = began == entry.start
-        whole = exact and source.digest(began, at) == entry.data_digest
+        whole = exact and source.check(began, at) == entry.data_check
         yield Found(began, at, end, entry, whole)
         position = end
 

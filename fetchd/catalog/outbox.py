@@ -104,16 +104,18 @@ def settle(
 ) -> None:
     """Record outcomes in one transaction; `not_before` says when deferred ones are due again."""
     at = micros(now)
-    rows = []
+    alike: dict[tuple[str, int, str], list[int]] = {}
     for one in settled:
         due = micros(not_before.get(one.id, now)) if one.outcome is Outcome.DEFERRED else 0
-        rows.append((str(one.outcome), due, one.reply[:1000], at, one.id))
-    with catalog.transaction() as db:
-        db.executemany(
-            "UPDATE delivery SET state = ?, not_before = ?, last_reply = ?, settled_at = ?,"
-            " attempts = attempts + 1, owner = '' WHERE id = ? AND state <> 'delivered'",
-            rows,
-        )
+        alike.setdefault((str(one.outcome), due, one.reply[:1000]), []).append(one.id)
+    with catalog.transaction():
+        for what, ids in alike.items():
+            catalog.each(
+                "UPDATE delivery SET state = ?, not_before = ?, last_reply = ?, settled_at = ?,"
+                " attempts = attempts + 1, owner = '' WHERE state <> 'delivered' AND id IN ({})",
+                ids,
+                before=(*what, at),
+            )
 
 
 def keys(catalog: Catalog, ids: Iterable[int]) -> dict[int, tuple[str, str]]:

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from fetchd.catalog.database import Catalog, micros
+from fetchd.catalog.database import Catalog, insert_many, micros
 from fetchd.contracts import Commit, QueuedDelivery, Recorded, RemoteRecord, StoredMessage
 
 REPLAYED = "replay"  # owner of replayed deliveries: nobody alive, so they are doubtful
@@ -109,10 +109,10 @@ def _write(db: sqlite3.Connection, recorded: Recorded, owner: str) -> None:
     seen: dict[bytes, datetime] = {}
     for remote in commit.remotes:
         seen[remote.digest] = min(remote.seen_at, seen.get(remote.digest, remote.seen_at))
-    db.executemany(_MESSAGE, [_message_row(m, segments, seen) for m in commit.messages])
+    insert_many(db, _MESSAGE, [_message_row(m, segments, seen) for m in commit.messages])
     _write_remotes(db, commit.remotes)
-    db.executemany(_DELIVERY, [_delivery_row(d, owner) for d in commit.deliveries])
-    db.executemany(_DELIVERED, commit.delivered)
+    insert_many(db, _DELIVERY, [_delivery_row(d, owner) for d in commit.deliveries])
+    insert_many(db, _DELIVERED, commit.delivered)
     db.executemany(_EXPIRED, [(digest,) for digest in commit.expired])
 
 
@@ -125,7 +125,7 @@ def _write_remotes(db: sqlite3.Connection, records: Iterable[RemoteRecord]) -> N
             ids[place] = mailbox_id(db, *place)
         seen = micros(r.seen_at)
         rows.append((ids[place], r.uid, r.size, r.digest, r.rules, seen, seen))
-    db.executemany(_REMOTE, rows)
+    insert_many(db, _REMOTE, rows)
 
 
 def _message_row(

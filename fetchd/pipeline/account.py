@@ -14,6 +14,7 @@ from datetime import datetime
 from fetchd.catalog import inventory as inventories
 from fetchd.catalog import leases, runs
 from fetchd.catalog.database import Catalog
+from fetchd.catalog.inventory import MailboxState
 from fetchd.contracts import Session
 from fetchd.errors import (
     AccountBusy,
@@ -31,7 +32,7 @@ from fetchd.pipeline.lease import LEASE, under_lease
 from fetchd.pipeline.report import Failure, RunReport
 from fetchd.pipeline.survey import Survey, survey_mailbox
 from fetchd.pipeline.thin import next_look, thin
-from fetchd.pipeline.tools import Tools, blocking
+from fetchd.pipeline.tools import Tools
 from fetchd.policy.plan import RemoteMessage
 from fetchd.policy.retention import Retirement
 
@@ -49,16 +50,15 @@ async def sync_account(errand: Errand, tools: Tools, turn: Turn) -> RunReport:
     report = RunReport(errand.account)
     run: int | None = None
     try:
-        async with turn():
+        async with tools.deliveries.more_to_come(), turn():
             run = await _begin(errand, tools, report)
             if run is None:
                 return report
-            await under_lease(
-                errand.account, tools, _visit_until_done(errand, tools, report), report
-            )
+            work = _visit_until_done(errand, tools, report)
+            await under_lease(errand.account, tools, work, report)
         with report.shelter(Scope.ACCOUNT, errand.account):
             tools.progress.phase(errand.account, "delivering")
-            await tools.deliveries.settle(errand.destinations)
+            await tools.deliveries.settle_together(errand.destinations)
         report.count_deliveries(tools.deliveries.take_tally(errand.account))
     except FetchdError as error:
         report.failures.append(Failure(error.scope, errand.account, error))
@@ -78,7 +78,7 @@ async def _begin(errand: Errand, tools: Tools, report: RunReport) -> int | None:
         return None
     now = tools.now()
     try:
-        wait = await blocking(_take_lease, tools.storage.catalog, errand, now)
+        wait = await tools.storage.blocking(_take_lease, tools.storage.catalog, errand, now)
     except AccountBusy as busy:
         report.skipped = True
         report.notices.append(str(busy))
@@ -116,7 +116,7 @@ async def _finish(errand: Errand, run: int, report: RunReport, tools: Tools) -> 
                 )  # fmt: skip
             leases.release(catalog, errand.account)
 
-    await blocking(write, tools.storage.catalog)
+    await tools.storage.blocking(write, tools.storage.catalog)
 
 
 def _not_before(report: RunReport, now: datetime) -> datetime | None:
@@ -184,7 +184,6 @@ class Visit:
         report.on_server = 0
         session = self._session = await errand.open()
         try:
-            await blocking(runs.save_facts, tools.storage.catalog, errand.account, session.facts)
             for mailbox in await session.mailboxes():
                 with report.shelter(Scope.MAILBOX, mailbox):
                     await self._sync_mailbox(session, mailbox)
@@ -193,8 +192,10 @@ class Visit:
             await session.abort()
             raise
         for mailbox, asked in self._retiring.items():
+            if not asked:
+                continue
             gone = asked & confirmed
-            await blocking(
+            await tools.storage.blocking(
                 inventories.mark_retired, tools.storage.catalog, errand.account, mailbox, gone,
                 tools.now(),
             )  # fmt: skip
@@ -210,11 +211,13 @@ class Visit:
         errand, tools, report = self._errand, self._tools, self._report
         tools.progress.phase(errand.account, "listing")
         catalog = tools.storage.catalog
-        survey = await survey_mailbox(session, mailbox, errand, catalog, tools.now(), self._blind)
+        survey = await survey_mailbox(
+            session, mailbox, errand, tools.storage, tools.now(), self._blind
+        )
         if not isinstance(survey, Survey):
             report.on_server += survey.on_server
             state = replace(survey, last_run_at=tools.now())
-            await blocking(inventories.save_mailbox_state, catalog, errand.account, mailbox, state)
+            await tools.storage.blocking(_remember, catalog, errand, mailbox, state, session)
             return
         report.on_server += len(survey.listing.messages)
         await tools.committer.adopt(survey.adoptions(errand, tools.now()))
@@ -227,7 +230,8 @@ class Visit:
         impostors = await self._confirm_returned(session, survey)
         wanted = [m for m in (*impostors, *survey.wanted) if (mailbox, m.uid) not in report.aside]
         await fetcher.fetch(session, wanted)
-        await blocking(_record_absences, catalog, errand, survey, tools.now())
+        if survey.plan.gone or survey.plan.retired:
+            await tools.storage.blocking(_record_absences, catalog, errand, survey, tools.now())
         retirement = Retirement()
         if not fetcher.stopped:
             retirement = await thin(session, survey, fetcher.done, errand, tools, report)
@@ -235,7 +239,7 @@ class Visit:
         _notice(survey, retirement, errand, report)
         whole = all(message.uid in fetcher.done for message in (*impostors, *survey.wanted))
         state = next_look(survey, errand, retirement, tools.now(), whole=whole)
-        await blocking(inventories.save_mailbox_state, catalog, errand.account, mailbox, state)
+        await tools.storage.blocking(_remember, catalog, errand, mailbox, state, session)
 
     async def _confirm_returned(
         self, session: Session, survey: Survey
@@ -248,6 +252,8 @@ class Visit:
         once, also when the line breaks on the way.
         """
         returned, known = survey.plan.returned, survey.inventory.messages
+        if not returned:
+            return ()
         looked = [m for m in returned if m.uid not in self._blind]
         same = survey.state.asked_digest == survey.listing.digest
         sample = looked[:1] if same else looked
@@ -260,7 +266,7 @@ class Visit:
                 confirmed = {m.uid for m in looked}
         finally:
             self._report.confirmed += len(confirmed)
-            await blocking(
+            await self._tools.storage.blocking(
                 inventories.mark_stored, self._tools.storage.catalog, self._errand.account,
                 survey.mailbox, confirmed,
             )  # fmt: skip
@@ -291,13 +297,20 @@ class Visit:
             await self._fetcher.set_aside(message, reason)
 
 
+def _remember(
+    catalog: Catalog, errand: Errand, mailbox: str, state: MailboxState, session: Session
+) -> None:
+    """What the next run shall know of the mailbox, and the server's word of itself."""
+    with catalog.transaction(durable=False):
+        inventories.save_mailbox_state(catalog, errand.account, mailbox, state)
+        runs.save_facts(catalog, errand.account, session.facts)
+
+
 def _record_absences(catalog: Catalog, errand: Errand, survey: Survey, now: datetime) -> None:
     """What is no longer there, by our doing or not. After fetching: a renumbered
     message that is still on its way must be known as missing until it is home."""
     place = (errand.account, survey.mailbox)
     plan = survey.plan
-    if not (plan.gone or plan.retired):
-        return
     with catalog.transaction():
         inventories.mark_gone(catalog, *place, plan.gone)
         inventories.mark_retired(catalog, *place, plan.retired, now)

@@ -110,7 +110,7 @@ class Committer:
     async def commit(self, origin: Origin, batch: Sequence[Fetched]) -> Committed:
         """Make a batch durable; on return it is in the archive and in the catalog."""
         done: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-        prepared = await asyncio.to_thread(self._prepare, origin, batch, done)
+        prepared = await self._storage.blocking(self._prepare, origin, batch, done)
         if self._ended:
             prepared.packed.discard()
             raise asyncio.CancelledError
@@ -121,7 +121,7 @@ class Committer:
     async def adopt(self, records: Sequence[RemoteRecord]) -> None:
         """Record that these uids hold messages that are stored already."""
         if records:
-            await asyncio.to_thread(self._write_facts, records)
+            await self._storage.blocking(self._write_facts, records)
 
     def note_delivered(self, settled: Iterable[tuple[str, str]]) -> None:
         """These (destination, key) pairs go into the journal with the next commit."""
@@ -130,7 +130,7 @@ class Committer:
     async def flush(self) -> None:
         """Write what `note_delivered` was told, so that a rebuild repeats no delivery."""
         if self._delivered:
-            await asyncio.to_thread(self._write_facts)
+            await self._storage.blocking(self._write_facts)
 
     async def run(self) -> None:
         """Commit what waits, group by group, until cancelled; then nobody waits for it."""
@@ -158,12 +158,12 @@ class Committer:
             with self._writing:
                 pass
 
-        await asyncio.to_thread(until_idle)
+        await self._storage.blocking(until_idle)
 
     async def _commit_group(self, group: list[_Batch]) -> None:
         results: Sequence[Committed | FetchdError]
         try:
-            results = await asyncio.to_thread(self._write_group, group)
+            results = await self._storage.blocking(self._write_group, group)
         except (ArchiveError, CatalogError) as error:
             results = [error] * len(group)
         for batch, result in zip(group, results, strict=True):

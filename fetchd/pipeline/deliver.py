@@ -12,7 +12,8 @@ A process that dies in between leaves its claims to the next one, as doubtful.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -26,6 +27,7 @@ from fetchd.policy.retry import MAILDIR, retry_at
 
 SETTLE_MESSAGES = 4000  # put and not settled: more would wait too long for being a fact
 SETTLE_OCTETS = 256 << 20
+PATIENCE = 0.3  # seconds: how long a settlement waits for others to share it
 CLAIM = 500  # deliveries of earlier rounds taken at once
 
 
@@ -63,6 +65,8 @@ class Deliveries:
     ) -> None:
         self._storage, self._now = storage, now
         self._tallies: dict[str, Tally] = {}
+        self._coming = 0
+        self._all_came = asyncio.Event()
         self._desks = {
             name: _Desk(name, session, self._count, storage, committer, now)
             for name, session in destinations.items()
@@ -96,7 +100,7 @@ class Deliveries:
         last = 0
         while names:
             until = self._now() if patient else datetime.max.replace(tzinfo=self._now().tzinfo)
-            claimed = await asyncio.to_thread(
+            claimed = await self._storage.blocking(
                 outbox.claim_due, self._storage.catalog, names, until, CLAIM, last
             )
             if not claimed:
@@ -112,12 +116,12 @@ class Deliveries:
             return
         spool = make_spool(self._storage)
         try:
-            body = await asyncio.to_thread(
+            body = await self._storage.blocking(
                 self._storage.archive.body, row.location, row.size, spool
             )
         except ArchiveDamaged as damage:
             # Marked, so that the next sync fetches it again where a server still has it.
-            await asyncio.to_thread(keeping.mark_damaged, self._storage.catalog, [row.digest])
+            await self._storage.blocking(keeping.mark_damaged, self._storage.catalog, [row.digest])
             await desk.defer(row, f"{damage} {damage.advice}")
             return
         try:
@@ -140,6 +144,25 @@ class Deliveries:
 
     def _count(self, destination: str, account: str, settled: Settled) -> None:
         self._tallies.setdefault(account, Tally()).add(destination, settled)
+
+    @asynccontextmanager
+    async def more_to_come(self) -> AsyncIterator[None]:
+        """While somebody may still put something."""
+        self._coming += 1
+        self._all_came.clear()
+        try:
+            yield
+        finally:
+            self._coming -= 1
+            if not self._coming:
+                self._all_came.set()
+
+    async def settle_together(self, destinations: Iterable[str]) -> None:
+        """`settle`, after a moment in which others may join: fewer syncs for many accounts."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._all_came.wait()
+        await self.settle(destinations)
 
     def take_tally(self, account: str) -> Tally:
         """The outcomes for one account since the last call."""
@@ -210,7 +233,7 @@ class _Desk:
             for one in settled
             if one.outcome is Outcome.DEFERRED and one.id in puts
         }
-        await asyncio.to_thread(outbox.settle, self._storage.catalog, settled, now, later)
+        await self._storage.blocking(outbox.settle, self._storage.catalog, settled, now, later)
         for one in settled:
             if put := puts.get(one.id):
                 self._count(self._name, put.account, one)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from fetchd.contracts import Body
-from fetchd.destinations.newlines import written, written_size
+from fetchd.destinations.newlines import written
 from fetchd.errors import UsageError
 from fetchd.pipeline.exported import BATCH_OCTETS, Exported
 
@@ -148,7 +148,7 @@ def _from_line(message: Exported) -> bytes:
 def _entry(body: Body) -> Iterator[bytes]:
     """The message with its lines quoted, ended, and a blank line behind it."""
     last = b""
-    for piece in _quoted(written(body, written_size(body, "lf"))):
+    for piece in _quoted(written(body, "lf")[1]):
         yield piece
         last = piece or last
     yield b"\n" if last.endswith(b"\n") else b"\n\n"

@@ -17,7 +17,7 @@ from fetchd.contracts import Fetched, Session, Unavailable
 from fetchd.errors import FetchdError
 from fetchd.pipeline.committer import Origin
 from fetchd.pipeline.report import RunReport
-from fetchd.pipeline.tools import Tools, blocking
+from fetchd.pipeline.tools import Tools
 from fetchd.policy.plan import Known, RemoteMessage
 from fetchd.policy.retry import retry_at
 from fetchd.telemetry import log
@@ -119,7 +119,7 @@ class Fetcher:
         before = self.known.get(remote.uid)
         attempts = (before.attempts if before else 0) + 1
         now = self.tools.now()
-        await blocking(
+        await self.tools.storage.blocking(
             inventories.quarantine,
             self.tools.storage.catalog,
             self.origin.account,

@@ -8,7 +8,7 @@ from typing import Any
 from fetchd.catalog import leases
 from fetchd.errors import AccountBusy, Scope
 from fetchd.pipeline.report import RunReport
-from fetchd.pipeline.tools import Tools, blocking
+from fetchd.pipeline.tools import Tools
 
 LEASE = timedelta(minutes=1)
 RENEWAL = 20.0  # seconds: three tries before it expires
@@ -41,7 +41,7 @@ async def _keep(account: str, tools: Tools) -> None:
     while True:
         await asyncio.sleep(RENEWAL)
         until = tools.now() + LEASE
-        if not await blocking(leases.renew, tools.storage.catalog, account, until):
+        if not await tools.storage.blocking(leases.renew, tools.storage.catalog, account, until):
             raise AccountBusy(f"Another process took over account {account}.")
 
 

@@ -99,7 +99,7 @@ async def _plan_mailbox(
     session: Session, mailbox: str, errand: Errand, storage: Storage
 ) -> MailboxPlan:
     now = datetime.now(UTC)
-    survey = await survey_mailbox(session, mailbox, errand, storage.catalog, now)
+    survey = await survey_mailbox(session, mailbox, errand, storage, now)
     if isinstance(survey, MailboxState):
         return MailboxPlan(mailbox, survey.on_server, unchanged=True)
     known = survey.inventory.messages

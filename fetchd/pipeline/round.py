@@ -21,7 +21,7 @@ from fetchd.pipeline.errand import Errand, errands
 from fetchd.pipeline.keep import let_expire
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.storage import Storage
-from fetchd.pipeline.tools import Progress, Tools, blocking
+from fetchd.pipeline.tools import Progress, Tools
 from fetchd.settings import Settings
 
 
@@ -111,7 +111,9 @@ async def _all(
     await tools.deliveries.settle()
     await tools.committer.flush()
     done = Round([line.result() for line in lines])
-    strays = await blocking(outbox.strays, tools.storage.catalog, tuple(settings.destinations))
+    strays = await tools.storage.blocking(
+        outbox.strays, tools.storage.catalog, tuple(settings.destinations)
+    )
     for report in done.reports:
         report.notices += [
             f"{count} deliveries are owed to '{name}', which the settings do not have: define it "
@@ -123,7 +125,7 @@ async def _all(
         report.count_deliveries(others.pop(report.account, Tally()))
     done.others = others
     if not tools.stop.is_set():
-        await blocking(let_expire, tools.storage, settings.archive.keep, tools.now())
+        await tools.storage.blocking(let_expire, tools.storage, settings.archive.keep, tools.now())
     return done
 
 

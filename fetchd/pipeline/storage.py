@@ -5,12 +5,16 @@ catalog, and sweeps the spool of dead processes. Opening to read changes
 nothing and works beside a running sync, and in a folder that we may not write.
 """
 
+import asyncio
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from fetchd.archive.packing import Packed
 from fetchd.archive.store import Archive
@@ -22,6 +26,13 @@ from fetchd.errors import ArchiveError, CatalogError
 from fetchd.settings import Settings
 from fetchd.telemetry import log
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# No more than there are processors: these threads compute most of the time, and more
+# of them only quarrel about the interpreter (six took a quarter longer than two, on two).
+# Name look-ups and destinations, which may hang, have the event loop's own threads.
+THREADS = max(2, os.cpu_count() or 2)
 ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")  # nothing else in the spool is ours to remove
 
 
@@ -41,6 +52,12 @@ class Storage:
     catalog: Catalog
     archive: Archive
     spool: Path
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS))
+
+    async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what computes, or waits for the disk, off the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.threads, lambda: call(*args, **kwargs))
 
 
 def data_paths(settings: Settings) -> Paths:
@@ -65,6 +82,7 @@ def open_storage(settings: Settings, *, read_only: bool = False) -> Iterator[Sto
                 _recover(storage)
             yield storage
         finally:
+            storage.threads.shutdown()
             archive.close()
             shutil.rmtree(spool, ignore_errors=True)
 

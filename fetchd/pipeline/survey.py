@@ -4,16 +4,15 @@
 be done. Nothing here writes, neither on the server nor at home.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from fetchd.catalog import inventory as inventories
-from fetchd.catalog.database import Catalog
 from fetchd.catalog.inventory import MailboxState
 from fetchd.contracts import RemoteRecord, Session
 from fetchd.pipeline.errand import Errand
+from fetchd.pipeline.storage import Storage
 from fetchd.policy.plan import (
     FetchPlan,
     Header,
@@ -87,7 +86,7 @@ async def survey_mailbox(
     session: Session,
     mailbox: str,
     errand: Errand,
-    catalog: Catalog,
+    storage: Storage,
     now: datetime,
     blind: frozenset[bytes] = frozenset(),
 ) -> Survey | MailboxState:
@@ -95,13 +94,15 @@ async def survey_mailbox(
 
     The headers of `blind` uids cannot be had.
     """
-    state = await asyncio.to_thread(inventories.mailbox_state, catalog, errand.account, mailbox)
+    state = await storage.blocking(
+        inventories.mailbox_state, storage.catalog, errand.account, mailbox
+    )
     listing = await session.list(mailbox, state.recognises(errand.terms, now))
     if listing is None:
         return state
-    inventory = await asyncio.to_thread(
+    inventory = await storage.blocking(
         inventories.inventory,
-        catalog,
+        storage.catalog,
         errand.account,
         mailbox,
         [m.uid for m in listing.messages],
@@ -109,7 +110,7 @@ async def survey_mailbox(
     plan = plan_fetch(listing, inventory, now, errand.max_message_size)
     missing = _missing(listing, inventory, plan)
     looked = [m for m in plan.verify if m.uid not in blind]
-    adopted = await _recognise(session, looked, plan, missing, errand, catalog)
+    adopted = await _recognise(session, looked, plan, missing, errand, storage)
     strangers = [m for m in plan.verify if m not in adopted]
     return Survey(
         mailbox=mailbox,
@@ -143,13 +144,16 @@ async def _recognise(
     plan: FetchPlan,
     missing: frozenset[bytes],
     errand: Errand,
-    catalog: Catalog,
+    storage: Storage,
 ) -> dict[RemoteMessage, bytes]:
     """Strange uids whose header we know are adopted; the others are strangers to be fetched."""
     if not strangers:
         return {}
     headers = {h.remote: Header(h.digest, h.distinctive) async for h in session.headers(strangers)}
-    candidates = await asyncio.to_thread(
-        inventories.candidates, catalog, errand.account, {h.digest for h in headers.values()}
+    candidates = await storage.blocking(
+        inventories.candidates,
+        storage.catalog,
+        errand.account,
+        {h.digest for h in headers.values()},
     )
     return adopt(headers, candidates, missing, restarted=plan.restarted)

@@ -18,7 +18,7 @@ from fetchd.contracts import Session
 from fetchd.pipeline.errand import Errand
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.survey import Survey
-from fetchd.pipeline.tools import Tools, blocking
+from fetchd.pipeline.tools import Tools
 from fetchd.pipeline.verify import read_back
 from fetchd.policy.plan import Inventory
 from fetchd.policy.retention import Retirement, plan_retirement
@@ -42,7 +42,9 @@ async def thin(
     tools.progress.phase(errand.account, "thinning")
     await _meanwhile(session, tools.deliveries.settle(errand.destinations))
     catalog = tools.storage.catalog
-    inventory = await blocking(inventories.inventory, catalog, errand.account, survey.mailbox, ())
+    inventory = await tools.storage.blocking(
+        inventories.inventory, catalog, errand.account, survey.mailbox, ()
+    )
     retirement = retirement_of(
         survey, inventory, errand, tools.now(), tools.confirm_retire, fetched
     )
@@ -51,7 +53,9 @@ async def thin(
         for message, _ in retirement.retire
         if (digest := inventory.messages[message.uid].digest) is not None
     }
-    damaged = await _meanwhile(session, blocking(read_back, tools.storage, digests, tools.now()))
+    damaged = await _meanwhile(
+        session, tools.storage.blocking(read_back, tools.storage, digests, tools.now())
+    )
     if damaged:
         report.notices.append(
             f"{len(damaged)} stored copies turned out damaged: they stay on the server "
@@ -127,10 +131,12 @@ async def _drop(
     messages = [message for message, _ in retirement.retire]
     if messages:
         uids = [message.uid for message in messages]
-        await blocking(inventories.mark_retiring, catalog, *place, uids, survey.listing.digest)
+        await tools.storage.blocking(
+            inventories.mark_retiring, catalog, *place, uids, survey.listing.digest
+        )
         await session.retire(messages)
     if not (retirement.braked or retirement.skipped):
-        await blocking(inventories.restamp, catalog, *place, errand.rules)
+        await tools.storage.blocking(inventories.restamp, catalog, *place, errand.rules)
 
 
 async def _meanwhile(session: Session, work: Awaitable[T]) -> T:

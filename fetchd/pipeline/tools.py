@@ -79,8 +79,3 @@ class Tools:
     progress: Progress
     confirm_retire: bool = False
     memory: MemoryBudget = field(default_factory=MemoryBudget)
-
-
-async def blocking(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run something that blocks (catalog, archive, file system) off the event loop."""
-    return await asyncio.to_thread(call, *args, **kwargs)

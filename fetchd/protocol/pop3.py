@@ -313,14 +313,15 @@ class Pop3Protocol:
                 self._end_body(events)
                 return position + 3
             position += data.startswith(b"..", position)
-        end = data.find(_BODY_END, position)
+        dot = data.find(b"\r\n.", position)  # the end, or a line that may be stuffed
+        end = data.find(_BODY_END, dot) if dot >= 0 else -1
         if end >= 0:
-            self._chunk(data[position : end + 2], events)
+            self._chunk(data[position : end + 2], events, dotted=dot < end)
             self._end_body(events)
             return end + 5
         safe = len(data) - _open_end(data)
         if safe > position:
-            self._chunk(data[position:safe], events)
+            self._chunk(data[position:safe], events, dotted=dot >= 0)
             return safe
         return -1
 
@@ -328,12 +329,12 @@ class Pop3Protocol:
         self._shape = Shape.LINE
         events.append(BodyEnd(self.pending.popleft()))
 
-    def _chunk(self, data: bytes, events: list[Event]) -> None:
+    def _chunk(self, data: bytes, events: list[Event], *, dotted: bool) -> None:
         self._body_size += len(data)
         if self._body_size > self._max_body:
             raise RemoteProtocolError(f"a message of more than {self._max_body} octets")
         # Only a doubled dot is a stuffed one: some servers stuff no dots, or not the first.
-        events.append(BodyChunk(data.replace(b"\r\n..", b"\r\n.")))
+        events.append(BodyChunk(data.replace(b"\r\n..", b"\r\n.") if dotted else data))
 
     def _read_block(self, data: bytes, position: int, events: list[Event]) -> tuple[bytes, int]:
         """Gather a listing; gives what lies behind its end, and where to go on in it."""

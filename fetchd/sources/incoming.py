@@ -19,7 +19,7 @@ from fetchd.errors import ArchiveError
 from fetchd.policy.plan import RemoteMessage
 from fetchd.protocol.pop3 import MAX_BODY, BodyChunk, BodyEnd, Event, Reply
 
-SPILL_SIZE = 1 << 20  # octets of a body kept in memory
+SPILL_SIZE = 4 << 20  # octets of a body kept in memory
 TOLERANCE = 10  # a tenth more than listed: sizes are told without CRs, or without the last line end
 LINE_END = 2  # octets: a server may count one for a message that has none
 REFUSALS = 20  # one after another: the trouble is not the messages'

@@ -1,6 +1,5 @@
 import hashlib
 import os
-import random
 import resource
 import subprocess
 import sys
@@ -34,19 +33,6 @@ def test_small_messages_share_frames_and_large_ones_have_their_own(spool: Path) 
         content = compression.decompressed(b"".join(frame.pieces()))
         assert len(content) <= GROUP
         assert len(content) % 512 == 0
-
-
-@pytest.mark.parametrize(
-    ("sample", "level"),
-    [
-        (corpus.text(random.Random(1), 60_000),                   compression.TEXT_LEVEL),
-        (corpus.base64_lines(random.Random(1).randbytes(60_000)), compression.BASE64_LEVEL),
-        (random.Random(1).randbytes(60_000),                      compression.RANDOM_LEVEL),
-        (b"short",                                                       compression.TEXT_LEVEL),
-    ],
-)  # fmt: skip
-def test_the_level_follows_what_a_message_is_made_of(sample: bytes, level: int) -> None:
-    assert compression.level_for(sample) == level
 
 
 @pytest.mark.parametrize("real", [999, 1_001, 999_999, 1_000_001, 3_000_000])
