@@ -838,7 +838,7 @@ def test_what_is_too_large_is_not_asked_for_and_keeps_its_place() -> None:
 
 
 def test_large_bodies_are_in_files_that_nobody_else_can_read(tmp_path: Path) -> None:
-    large = b"Subject: x\r\n\r\n" + b"y" * (3 << 20) + b"\r\n"
+    large = b"Subject: x\r\n\r\n" + b"y" * (5 << 20) + b"\r\n"
     with ScriptedPop3([large, MESSAGES[0]]) as server:
 
         async def work(session: Pop3Session) -> None:
