@@ -859,14 +859,14 @@ def test_large_bodies_are_in_files_that_nobody_else_can_read(tmp_path: Path) -> 
 
 
 def test_a_body_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
-    answers = {"RETR 1": [b"+OK\r\n" + b"x" * (2 << 20), HANG_UP]}
+    answers = {"RETR 1": [b"+OK\r\n" + b"x" * (5 << 20), HANG_UP]}
     with ScriptedPop3(MESSAGES, answers=answers) as server:
         assert isinstance(failure(server, spill_dir=tmp_path), ConnectionFailed)
         assert not list(tmp_path.iterdir())
 
 
 def test_a_body_that_cannot_be_written_says_where(tmp_path: Path) -> None:
-    large = b"Subject: x\r\n\r\n" + b"y" * (2 << 20) + b"\r\n"
+    large = b"Subject: x\r\n\r\n" + b"y" * (5 << 20) + b"\r\n"
     with ScriptedPop3([large]) as server:
         error = failure(server, spill_dir=tmp_path / "gone")
         assert isinstance(error, ArchiveError)
