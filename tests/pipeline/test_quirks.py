@@ -14,10 +14,11 @@ from tests.pipeline.home import Home
 from tests.servers.scripted_pop3 import ScriptedPop3
 
 SHOWN = 3  # of its messages at a time
+Plain = demo.Pop3
 
 
 @dataclass(slots=True)
-class Gmail(demo.Pop3):
+class Gmail(Plain):
     """Shows the oldest few, and hides for ever what was handed over, deleted or not."""
 
     popped: set[int] = field(default_factory=set)
@@ -26,15 +27,15 @@ class Gmail(demo.Pop3):
         return b"+OK\r\nUSER\r\nTOP\r\nUIDL\r\nPIPELINING\r\nX-GOOGLE-RICO\r\n.\r\n"
 
     def _left(self) -> list[int]:
-        return demo.Pop3._left(self)[:SHOWN]
+        return Plain._left(self)[:SHOWN]
 
     def _retr(self, argument: str) -> bytes:
         self.popped.add(int(argument) - 1)
-        return demo.Pop3._retr(self, argument)
+        return Plain._retr(self, argument)
 
     def _quit(self, _: str) -> bytes:
         self._deleted |= self.popped
-        return demo.Pop3._quit(self, "")
+        return Plain._quit(self, "")
 
 
 def at_home(folder: Path, drop: demo.Maildrop, **account: object) -> Home:
