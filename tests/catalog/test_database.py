@@ -14,6 +14,7 @@ from fetchd.catalog import database, inventory, recording, runs
 from fetchd.catalog.database import HEAD, Catalog, micros, moment
 from fetchd.errors import CatalogError, CatalogTooNew
 from tests.catalog import samples
+from tests.faults.command import POWERLESS
 
 
 def objects(db: sqlite3.Connection) -> list[tuple[str, list[str]]]:
@@ -145,20 +146,35 @@ def test_read_only_sees_what_a_writer_committed_and_cannot_write(catalog: Catalo
             recording.record(reader, [samples.recorded(2)])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
+READ_ONLY = """
+import sys
+from pathlib import Path
+from fetchd.catalog import inventory
+from fetchd.catalog.database import Catalog
+from fetchd.errors import CatalogError
+path = Path(sys.argv[1])
+with Catalog(path, read_only=True) as reader:
+    assert len(inventory.inventory(reader, "home", "INBOX").messages) == 1
+try:
+    Catalog(path)
+except CatalogError as error:
+    print(error)
+"""
+
+
 def test_a_read_only_folder_can_be_read_and_not_written(tmp_path: Path) -> None:
     path = tmp_path / "data" / "catalog.db"
     with Catalog(path) as catalog:
         recording.record(catalog, [samples.recorded(1)])
     path.chmod(0o400)
     path.parent.chmod(0o500)
+    prefix = POWERLESS if os.geteuid() == 0 else ()
+    command = [*prefix, sys.executable, "-c", READ_ONLY, str(path)]
     try:
-        with Catalog(path, read_only=True) as reader:
-            assert len(inventory.inventory(reader, "home", "INBOX").messages) == 1
-        with pytest.raises(CatalogError):
-            Catalog(path)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     finally:
         path.parent.chmod(0o700)
+    assert "cannot be used: Permission denied" in done.stdout
 
 
 def test_immutable_reading_when_the_folder_takes_no_files(
