@@ -98,6 +98,15 @@ class Catalog:
         with self._lock, translated(self.path):
             return self._db.execute(sql, parameters).fetchall()
 
+    def scan(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query one by one, where all at once would fill the memory.
+
+        To be read to its end, and by a thread that does nothing else: nobody else gets at
+        the catalog meanwhile.
+        """
+        with self._lock, translated(self.path):
+            yield from self._db.execute(sql, parameters)
+
     def each(self, sql: str, values: Iterable[Any], before: Sequence[Any] = ()) -> list[Any]:
         """All rows of a query whose `{}` is filled with as many values as it takes."""
         wanted = list(values)

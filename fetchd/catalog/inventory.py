@@ -4,10 +4,13 @@ Questions about many messages are asked in bulk and answered with plain values;
 a mailbox of 100,000 messages is one query.
 """
 
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
 from fetchd.catalog.database import Catalog, micros, micros_or_none, moment, moment_or_none
 from fetchd.catalog.recording import mailbox_id
@@ -18,12 +21,13 @@ READABLE = "segment_id IS NOT NULL AND damaged = 0 AND expired = 0"
 SETTLED = "state IN ('delivered', 'dropped')"
 
 _KNOWN = """
-SELECT r.uid, r.state, r.size, r.first_seen, r.digest, m.header_digest, r.rules,
+SELECT r.uid, r.state, r.size, r.first_seen, r.digest,
+    CASE WHEN r.state = 'retiring' THEN m.header_digest END, r.rules,
     CASE WHEN r.digest IS NULL OR m.expired = 1 THEN 0 WHEN m.segment_id IS NULL THEN 1
         ELSE m.damaged END,
-    r.retry_at, r.reason, r.attempts, m.internal_date, m.copy_key
-FROM remote_message r LEFT JOIN message m ON m.digest = r.digest
-WHERE r.mailbox_id = (SELECT id FROM mailbox WHERE account = ? AND name = ?)"""
+    r.retry_at, r.reason, r.attempts, {} FROM remote_message r
+    LEFT JOIN message m ON m.digest = r.digest
+WHERE r.mailbox_id = (SELECT id FROM mailbox WHERE account = ? AND name = ?) AND {}"""
 _PRESENT = "r.state IN ('stored', 'quarantined', 'retiring')"
 
 
@@ -49,48 +53,58 @@ class MailboxState:
 
 
 def inventory(
-    catalog: Catalog, account: str, mailbox: str, listed: Collection[bytes] = ()
+    catalog: Catalog,
+    account: str,
+    mailbox: str,
+    listed: Collection[bytes] = (),
+    *,
+    arrivals: bool = False,
 ) -> Inventory:
     """What should be on the server, and what is remembered of other uids that are `listed`.
 
     The long past (retired, gone) is only looked up by the uids of the listing:
-    it may be many times the size of the mailbox.
+    it may be many times the size of the mailbox. A hundred thousand messages have to
+    fit into little memory: `arrived` is told only if asked for, the header digest
+    only of those we asked the server to drop.
     """
-    place = (account, mailbox)
     owed = catalog.rows(
         "SELECT digest, key FROM delivery WHERE state IN ('pending', 'deferred', 'failed')"
     )
     unsettled, keys = {row[0] for row in owed}, {row[1] for row in owed}
-    rows = catalog.rows(f"{_KNOWN} AND {_PRESENT}", place)
-    present = {row[0] for row in rows}
-    strange = [uid for uid in listed if uid not in present]
-    rows += catalog.each(f"{_KNOWN} AND r.uid IN ({{}})", strange, before=place)
-    states = {str(state): state for state in RemoteState}
-    instants: dict[int, datetime] = {}  # a batch shares one
-    known: dict[bytes, Known] = {}
-    for row in rows:
-        uid, state, size, seen, digest, header, rules, damaged, retry, reason, tries, *more = row
-        arrived, copy = more
-        first = instants.get(seen)
-        if first is None:
-            first = instants[seen] = moment(seen)
-        # A lookalike that was passed over shares the key of the one that is owed.
-        settled = digest not in unsettled and not (keys and copy and copy.hex()[:32] in keys)
-        known[uid] = Known(
-            state=states[state],
-            size=size,
-            first_seen=first,
-            digest=digest,
-            header_digest=header,
-            rules=rules,
-            settled=settled,
-            damaged=damaged == 1,
-            retry_at=moment_or_none(retry),
-            reason=reason,
-            attempts=tries,
-            arrived=moment_or_none(arrived),
-        )
+    more = ("m.internal_date" if arrivals else "NULL") + (", m.copy_key" if keys else ", NULL")
+    place = (account, mailbox)
+    known = {
+        row[0]: _known(row, unsettled, keys)
+        for row in catalog.scan(_KNOWN.format(more, _PRESENT), place)
+    }
+    strange = [uid for uid in listed if uid not in known]
+    past = _KNOWN.format(more, "r.uid IN ({})")
+    known |= {row[0]: _known(row, unsettled, keys) for row in catalog.each(past, strange, place)}
     return Inventory(known)
+
+
+def _known(row: tuple[Any, ...], unsettled: set[bytes], keys: set[str]) -> Known:
+    _, state, size, seen, digest, header, rules, damaged, retry, reason, tries, arrived, copy = row
+    return Known(
+        state=RemoteState(state),
+        size=size,
+        first_seen=_instant(seen),
+        digest=digest,
+        header_digest=header,
+        rules=sys.intern(rules),
+        # A lookalike that was passed over shares the key of the one that is owed.
+        settled=digest not in unsettled and not (copy and copy.hex()[:32] in keys),
+        damaged=damaged == 1,
+        retry_at=moment_or_none(retry),
+        reason=reason,
+        attempts=tries,
+        arrived=moment_or_none(arrived),
+    )
+
+
+@lru_cache(64)
+def _instant(stored: int) -> datetime:
+    return moment(stored)  # a batch shares one
 
 
 def candidates(

@@ -225,9 +225,10 @@ class Visit:
 
         tools.progress.phase(errand.account, "fetching")
         fetcher = self._fetcher = Fetcher(
-            errand.origin(mailbox, survey.missing), survey.inventory.messages, tools, report
+            errand.origin(mailbox, survey.missing), survey.attempts, tools, report
         )
         impostors = await self._confirm_returned(session, survey)
+        survey = survey.without_inventory()
         wanted = [m for m in (*impostors, *survey.wanted) if (mailbox, m.uid) not in report.aside]
         await fetcher.fetch(session, wanted)
         if survey.plan.gone or survey.plan.retired:

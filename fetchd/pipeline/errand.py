@@ -15,7 +15,7 @@ from fetchd.contracts import Session
 from fetchd.errors import UsageError
 from fetchd.pipeline.committer import Origin, Owed
 from fetchd.pipeline.storage import Storage
-from fetchd.policy.retention import Leave, fingerprint
+from fetchd.policy.retention import Leave, Window, fingerprint
 from fetchd.settings import Account, Settings
 from fetchd.sources import open_session
 from fetchd.telemetry import conceal, log
@@ -43,6 +43,11 @@ class Errand:
     def terms(self) -> str:
         """Under which a listing without news needs no second look."""
         return f"{self.rules};max_message_size={self.max_message_size}"
+
+    @property
+    def by_arrival(self) -> bool:
+        """Whether the window counts days from arrival."""
+        return isinstance(self.leave, Window) and self.leave.since == "arrival"
 
     @property
     def destinations(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from fetchd.errors import FetchdError
 from fetchd.pipeline.committer import Origin
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.tools import Tools
-from fetchd.policy.plan import Known, RemoteMessage
+from fetchd.policy.plan import RemoteMessage
 from fetchd.policy.retry import retry_at
 from fetchd.telemetry import log
 
@@ -33,7 +33,7 @@ class Fetcher:
     """The fetching of one mailbox."""
 
     origin: Origin
-    known: Mapping[bytes, Known]
+    attempts: Mapping[bytes, int]  # in vain before, by uid
     tools: Tools
     report: RunReport
     stopped: bool = False
@@ -116,8 +116,7 @@ class Fetcher:
 
         One that turned out too large is no failure; its size is known from now on.
         """
-        before = self.known.get(remote.uid)
-        attempts = (before.attempts if before else 0) + 1
+        attempts = self.attempts.get(remote.uid, 0) + 1
         now = self.tools.now()
         await self.tools.storage.blocking(
             inventories.quarantine,

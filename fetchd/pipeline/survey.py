@@ -5,7 +5,7 @@ be done. Nothing here writes, neither on the server nor at home.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fetchd.catalog import inventory as inventories
@@ -44,21 +44,21 @@ class Survey:
     wanted: tuple[RemoteMessage, ...]  # bodies to fetch, in this order
     too_large: tuple[RemoteMessage, ...]
 
-    @property
-    def renumbered(self) -> bool:
-        """Whether a message turned out to have another uid than we knew it by."""
-        known = self.inventory.messages
-        return any(
-            m.uid not in known or known[m.uid].digest != digest
-            for m, digest in self.adopted.items()
-        )
+    attempts: Mapping[bytes, int]  # how often what is asked for again was asked for in vain
+    renumbered: bool  # a message turned out to have another uid than we knew it by
+    again_at: datetime | None  # when the next quarantine ends
+
+    def without_inventory(self) -> "Survey":
+        """Itself but for its largest part, which fetching makes out of date."""
+        return replace(self, inventory=Inventory())
 
     def adoptions(self, errand: Errand, now: datetime) -> tuple[RemoteRecord, ...]:
         """The records that make adopted messages known, as they were known before."""
+        adopted = set(self.adopted.values())
         before = {
             known.digest: (known.first_seen, known.rules)
             for known in self.inventory.messages.values()
-            if known.digest is not None
+            if known.digest in adopted
         }
         return tuple(
             RemoteRecord(
@@ -106,12 +106,16 @@ async def survey_mailbox(
         errand.account,
         mailbox,
         [m.uid for m in listing.messages],
+        arrivals=errand.by_arrival,
     )
     plan = plan_fetch(listing, inventory, now, errand.max_message_size)
     missing = _missing(listing, inventory, plan)
     looked = [m for m in plan.verify if m.uid not in blind]
     adopted = await _recognise(session, looked, plan, missing, errand, storage)
     strangers = [m for m in plan.verify if m not in adopted]
+    known = inventory.messages
+    again = [*plan.fetch, *plan.quarantined]
+    ends = [at for m in plan.quarantined if (at := known[m.uid].retry_at)]
     return Survey(
         mailbox=mailbox,
         state=state,
@@ -125,6 +129,11 @@ async def survey_mailbox(
             *plan.too_large,
             *(m for m in strangers if not fits(m.size, errand.max_message_size)),
         ),
+        attempts={m.uid: known[m.uid].attempts for m in again if m.uid in known},
+        renumbered=any(
+            m.uid not in known or known[m.uid].digest != digest for m, digest in adopted.items()
+        ),
+        again_at=min(ends, default=None),
     )
 
 

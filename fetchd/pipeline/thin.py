@@ -43,7 +43,7 @@ async def thin(
     await _meanwhile(session, tools.deliveries.settle(errand.destinations))
     catalog = tools.storage.catalog
     inventory = await tools.storage.blocking(
-        inventories.inventory, catalog, errand.account, survey.mailbox, ()
+        inventories.inventory, catalog, errand.account, survey.mailbox, arrivals=errand.by_arrival
     )
     retirement = retirement_of(
         survey, inventory, errand, tools.now(), tools.confirm_retire, fetched
@@ -109,8 +109,7 @@ def next_look(
     listing = survey.listing
     left = retirement.held or retirement.waiting or retirement.skipped or retirement.retire
     settled = whole and listing.complete and not survey.plan.emptied and not left
-    quarantined = (survey.inventory.messages[m.uid].retry_at for m in survey.plan.quarantined)
-    dues = [due for due in (*quarantined, retirement.next_due) if due is not None]
+    dues = [due for due in (survey.again_at, retirement.next_due) if due is not None]
     decided = whole and not (retirement.braked or retirement.skipped)
     going = [message for message, _ in retirement.retire]
     return MailboxState(

@@ -28,7 +28,8 @@ def test_inventory_tells_what_decisions_need(catalog: Catalog) -> None:
     assert (one.damaged, three.damaged) == (False, True)
     assert (one.state, two.state) == (RemoteState.STORED, RemoteState.RETIRING)
     assert (one.size, one.first_seen, one.digest, one.rules) == (1011, NOW, digest(1), "rules")
-    assert one.header_digest == samples.stored(1).summary.header_digest
+    assert one.header_digest is None  # only told of those we asked to drop
+    assert two.header_digest == samples.stored(2).summary.header_digest
     inventory.mark_retired(catalog, "home", "INBOX", [b"uid-2"], NOW)
     inventory.mark_gone(catalog, "home", "INBOX", [b"uid-1"])
     assert list(inventory.inventory(catalog, "home", "INBOX").messages) == [b"uid-3"]
