@@ -27,8 +27,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     text, mode = _read(file)
     try:
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SettingsError(_syntax(file, str(error))) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(_syntax(file, str(error), text)) from None
+    except RecursionError:
+        raise SettingsError(f"{file}: tables or lists are nested too deeply") from None
     problems = _permissions(file, data, mode)
     origins, unknown = override(data, environ)
     problems += unknown
@@ -78,8 +80,11 @@ def _read(file: Path) -> tuple[str, int]:
         raise SettingsError(f"{file}: not UTF-8 at octet {error.start}") from None
 
 
-def _syntax(file: Path, complaint: str) -> str:
-    """tomllib's '… (at line 3, column 5)' as file:line:column."""
+def _syntax(file: Path, complaint: str, text: str) -> str:
+    """tomllib's '… (at line 3, column 5)' as file:line:column; at the end it gives no numbers."""
+    if complaint.endswith(" (at end of document)"):
+        last = text.rstrip("\n").count("\n") + 1
+        return f"{file}:{last}: {complaint.removesuffix(' (at end of document)')}"
     what, _, where = complaint.rpartition(" (at line ")
     line, _, column = where.rstrip(")").partition(", column ")
     if what and line.isdigit() and column.isdigit():

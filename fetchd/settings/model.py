@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from fetchd.policy.retention import Leave, Window
-from fetchd.settings.values import Days, Duration, FilePath, Fingerprint, Size, days
+from fetchd.settings.values import Days, Duration, FilePath, Fingerprint, Size, Whole, days
 
 PORTS = {"implicit": 995, "starttls": 110, "none": 110}
 SECRETS = (
@@ -56,7 +56,7 @@ class WindowTable(Table):
 
     days: Days | None = None
     since: Literal["first_seen", "arrival"] = "first_seen"
-    newest: Annotated[int, Field(ge=0)] | None = None
+    newest: Annotated[Whole, Field(ge=0)] | None = None
     max_size: Size | None = None
 
 
@@ -76,7 +76,7 @@ class Account(Table):
 
     protocol: Literal["pop3"]
     host: Text
-    port: Annotated[int, Field(ge=1, le=65535)] = PORTS["implicit"]
+    port: Annotated[Whole, Field(ge=1, le=65535)] = PORTS["implicit"]
     tls: Literal["implicit", "starttls", "none"] = "implicit"
     username: Text
     password: SecretStr | None = None
@@ -138,8 +138,8 @@ Destination = MaildirDestination  # becomes a union discriminated by `kind` with
 class Limits(Table):
     """How much at once, over all accounts of one process."""
 
-    connections: Annotated[int, Field(ge=1)] = 16
-    connections_per_host: Annotated[int, Field(ge=1)] = 4
+    connections: Annotated[Whole, Field(ge=1)] = 16
+    connections_per_host: Annotated[Whole, Field(ge=1)] = 4
 
 
 def _keep(value: object) -> object:

@@ -13,8 +13,26 @@ from pydantic_core import ErrorDetails
 
 from fetchd.settings.environment import table_of
 from fetchd.settings.model import Settings
+from fetchd.telemetry import printable
 
 Path = tuple[str, ...]
+
+# What pydantic says in Python's words.
+_IN_WORDS = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "model_type": "a table",
+    "string_too_short": "text that is not empty",
+    "string_type": "text",
+    "too_short": "a list that is not empty",
+    "tuple_type": "a list",
+}
 
 
 def place(path: Path, file: str, lines: Mapping[Path, int], origins: Mapping[Path, str]) -> str:
@@ -41,11 +59,10 @@ def describe(error: ErrorDetails) -> tuple[Path, str]:
         case "value_error":
             allowed = str(error["ctx"]["error"])
         case "string_pattern_mismatch":
-            allowed = "text without control characters (a credential's name: without /)"
-        case "bool_parsing" | "bool_type":
-            allowed = "true or false"
-        case _:
-            allowed = error["msg"].removeprefix("Input should be ")
+            credential = path[-1] == "password_credential"
+            allowed = f"text without {'/' if credential else 'control characters'}"
+        case kind:
+            allowed = _IN_WORDS.get(kind) or error["msg"].removeprefix("Input should be ")
     return path, f"{_shown(path, error['input'])}, allowed: {allowed}"
 
 
@@ -100,7 +117,7 @@ def _shown(path: Path, found: object) -> str:
         case bool():
             return f"found {str(found).lower()}"
         case str():
-            return f'found "{found[:80]}"'
+            return f'found "{printable(found[:80])}"'
         case int() | float():
             return f"found {found}"
         case list() | tuple():

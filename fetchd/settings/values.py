@@ -68,6 +68,12 @@ def _size(value: object) -> int:
     return size
 
 
+def _not_bool(value: object) -> object:
+    if isinstance(value, bool):  # Python counts them among the numbers
+        raise ValueError("a whole number")  # noqa: TRY004  # pydantic's way to refuse
+    return value
+
+
 def _path(value: object) -> Path:
     if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise ValueError("a path")
@@ -95,5 +101,6 @@ def _text(value: object) -> str:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Days = Annotated[timedelta, BeforeValidator(days)]
 Size = Annotated[int, BeforeValidator(_size)]
+Whole = Annotated[int, BeforeValidator(_not_bool)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Fingerprint = Annotated[str, BeforeValidator(_fingerprint)]

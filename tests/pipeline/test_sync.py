@@ -1,7 +1,8 @@
 """The straight line on a real server: everything home once, byte-exact, thinned by its window."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -305,3 +306,15 @@ def test_a_half_dead_segment_is_rewritten(mailbox: Mailbox, home: Homes, dovecot
     assert here.verify().checked == 4
     here.rebuild()
     assert here.sync().fetched == 0
+
+
+def test_days_may_count_from_arrival(dovecot: Dovecot, mailbox: Mailbox, home: Homes) -> None:
+    fresh = b"Received: by x; " + format_datetime(datetime.now(UTC)).encode() + b"\r\n\r\nnew\r\n"
+    user = mailbox([*corpus.small(3), fresh])  # the others are of January 2024
+    here = home(user, leave_on_server={"days": 7, "since": "arrival"})
+    (plan,) = here.plan()
+    assert len(plan.mailboxes[0].retire) == 0  # what is not here yet tells no date
+    assert here.sync().retired == 3
+    assert len(dovecot.uidls(user)) == 1
+    here.offset = 8 * DAY
+    assert here.sync().retired == 1
