@@ -17,6 +17,11 @@ from fetchd.contracts import Body
 def written(body: Body, newline: str) -> tuple[int, Iterator[bytes]]:
     """How many octets to write, and the octets."""
     lines = pairs = returns = 0
+    if newline == "lf" and body.data is not None:
+        pairs = body.data.count(b"\r\n")
+        text = body.data.translate(None, b"\r")
+        if pairs == text.count(b"\n") == len(body.data) - len(text):
+            return len(text), iter((text,))
     if newline == "lf":
         lines, pairs, returns = _count(body.chunks())
     if lines != pairs or not pairs:
