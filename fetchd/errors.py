@@ -169,7 +169,7 @@ class AuthenticationFailed(FetchdError):
     """The server knows us and says no."""
 
     scope = Scope.ACCOUNT
-    advice = "Check username and password; fetchd does not repeat a refused login by itself."
+    advice = "Check username and password, and whether the provider wants an app password."
 
 
 class ServerUnavailable(FetchdError):

@@ -11,6 +11,7 @@ any line that would show one, in whatever field and in any of the spellings that
 
 import base64
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, MutableMapping
@@ -164,7 +165,7 @@ def _new_logger() -> Any:
 
     human = _form == "human" or (_form == "auto" and _is_terminal())
     renderer = (
-        structlog.dev.ConsoleRenderer(colors=_is_terminal())
+        structlog.dev.ConsoleRenderer(colors=_takes_colours())
         if human
         else structlog.processors.JSONRenderer()
     )
@@ -184,6 +185,12 @@ def _new_logger() -> Any:
 
 def _is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _takes_colours() -> bool:
+    """Whether a terminal that understands them is there, and nobody objects (no-color.org)."""
+    dumb = os.environ.get("TERM", "dumb") == "dumb"
+    return _is_terminal() and not (dumb or os.environ.get("NO_COLOR"))
 
 
 class _StandardError:

@@ -2,6 +2,7 @@
 
 import base64
 import errno
+import io
 import json
 import re
 import subprocess
@@ -118,6 +119,35 @@ def test_human_lines_cannot_move_a_terminal(capsys: pytest.CaptureFixture[str]) 
     assert "server.said" in shown
     assert "hello" in shown
     assert not [c for c in shown if not c.isprintable() and c != "\n"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "coloured"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "xterm", "NO_COLOR": ""}, True),  # no-color.org: only if not empty
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+        ({}, False),
+    ],
+)
+def test_colours_are_for_terminals_that_take_them(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], coloured: bool
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for name in ("TERM", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    configure("debug", "human")
+    log().info("sync.finished", account="work")
+    assert ("\x1b[" in terminal.getvalue()) == coloured
+    assert "work" in terminal.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,12 @@ async def read_secret(
 
 def _from_file(account: Account, file: Path) -> str:
     try:
-        mode = stat.S_IMODE(file.stat().st_mode)
+        mode = file.stat().st_mode
     except OSError as error:
         raise _unreadable(account, file, error) from None
-    if mode & 0o004:
+    if stat.S_ISDIR(mode):
+        raise _unavailable(account, f"{file} is a folder", "Name the file in it.")
+    if mode & stat.S_IROTH:
         raise _unavailable(account, f"{file} is readable by others", f"Run: chmod 600 {file}")
     return _read(account, file)
 

@@ -14,8 +14,8 @@ LONGEST_PAUSE = timedelta(days=2)  # no server asks for more
 _COUNTS = tuple(field.name for field in fields(RunCounts))
 
 _STATUS = """
-SELECT a.name, a.protocol, a.last_success, a.last_error, a.last_remedy, a.failures, a.not_before,
-  a.lease_owner, a.facts,
+SELECT a.name, a.protocol, a.last_success, a.last_error, a.last_remedy, a.last_advice, a.failures,
+  a.not_before, a.lease_owner, a.facts,
   (SELECT count(*) FROM (SELECT DISTINCT r.digest FROM mailbox b
      JOIN remote_message r ON r.mailbox_id = b.id WHERE b.account = a.name AND r.digest NOTNULL)),
   (SELECT coalesce(sum(m.size), 0) FROM message m WHERE m.digest IN (SELECT r.digest
@@ -55,6 +55,7 @@ class AccountStatus:
     last_success: datetime | None
     last_error: str
     last_remedy: str
+    last_advice: str
     failures: int  # in a row
     not_before: datetime | None
     syncing: bool
@@ -118,10 +119,16 @@ def succeed(catalog: Catalog, run: int, now: datetime, counts: RunCounts) -> Non
     with catalog.transaction(durable=False) as db:
         account = _finish(catalog, run, now, "ok", counts, "")
         db.execute(
-            "UPDATE account SET last_success = ?, last_error = '', last_remedy = '', failures = 0,"
-            " not_before = NULL WHERE name = ?",
+            "UPDATE account SET last_success = ?, last_error = '', last_remedy = '',"
+            " last_advice = '', failures = 0, not_before = NULL WHERE name = ?",
             (micros(now), account),
         )
+
+
+def interrupt(catalog: Catalog, run: int, now: datetime, counts: RunCounts) -> None:
+    """The run ended early, by the owner's wish: the account is neither well nor ill by that."""
+    with catalog.transaction(durable=False):
+        _finish(catalog, run, now, "interrupted", counts, "")
 
 
 def fail(
@@ -131,15 +138,16 @@ def fail(
     counts: RunCounts,
     error: str,
     remedy: Remedy,
+    advice: str = "",
     not_before: datetime | None = None,
 ) -> int:
     """The run ended badly; how many did so in a row."""
     with catalog.transaction(durable=False) as db:
         account = _finish(catalog, run, now, "failed", counts, error)
         db.execute(
-            "UPDATE account SET last_error = ?, last_remedy = ?, failures = failures + 1,"
-            " not_before = ? WHERE name = ?",
-            (error, str(remedy), micros_or_none(not_before), account),
+            "UPDATE account SET last_error = ?, last_remedy = ?, last_advice = ?,"
+            " failures = failures + 1, not_before = ? WHERE name = ?",
+            (error, str(remedy), advice, micros_or_none(not_before), account),
         )
         row = db.execute("SELECT failures FROM account WHERE name = ?", (account,)).fetchone()
         return int(row[0])
@@ -188,16 +196,16 @@ def status(catalog: Catalog) -> list[AccountStatus]:
 
 
 def _account(catalog: Catalog, row: tuple[Any, ...], waiting: int, failed: int) -> AccountStatus:
-    health = (moment_or_none(row[2]), *row[3:6], moment_or_none(row[6]))
+    health = (moment_or_none(row[2]), *row[3:7], moment_or_none(row[7]))
     values: tuple[Any, ...] = (
         *row[:2],
         *health,
-        catalog.is_alive(row[7]),
-        _facts(row[8]),
-        *row[9:13],
+        catalog.is_alive(row[8]),
+        _facts(row[9]),
+        *row[10:14],
         waiting,
         failed,
-        row[13],
+        row[14],
     )
     return AccountStatus(*values)
 

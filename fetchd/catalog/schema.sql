@@ -9,6 +9,7 @@ CREATE TABLE account (
 	last_success BIGINT,
 	last_error VARCHAR DEFAULT '' NOT NULL,
 	last_remedy VARCHAR DEFAULT '' NOT NULL,
+	last_advice VARCHAR DEFAULT '' NOT NULL,
 	failures INTEGER DEFAULT 0 NOT NULL,
 	not_before BIGINT,
 	lease_owner VARCHAR DEFAULT '' NOT NULL,

@@ -13,6 +13,9 @@ SELECT m.id, m.digest, m.size, m.internal_date, m.message_id, m.date, m.sender, 
 FROM message m LEFT JOIN segment s ON s.id = m.segment_id"""
 
 
+LIKE_A_DIGEST = 8  # digits and no letter among them: rarer than a mistyped number
+
+
 @dataclass(frozen=True, slots=True)
 class MessageRow:
     """One stored message; `location` is None when its octets are gone."""
@@ -72,14 +75,17 @@ def messages(
 
 
 def by_id(catalog: Catalog, wanted: str) -> list[MessageRow]:
-    """The messages that a row number or the beginning of a hexadecimal digest may mean."""
+    """The messages that a row number or the beginning of a hexadecimal digest may mean.
+
+    A few digits are a number, and never the digest of another message.
+    """
     found = catalog.rows(
         f"{_COLUMNS} WHERE lower(hex(m.digest)) LIKE ? ESCAPE '!' ORDER BY m.id LIMIT 20",
         (_literal(wanted.lower()) + "%",),
     )
     if wanted.isdecimal() and len(wanted) < 19:
         numbered = catalog.rows(f"{_COLUMNS} WHERE m.id = ?", (int(wanted),))
-        found = numbered or found
+        found = numbered or (found if len(wanted) >= LIKE_A_DIGEST else [])
     return [_row(row) for row in found]
 
 

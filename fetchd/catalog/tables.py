@@ -29,6 +29,7 @@ class Account(SQLModel, table=True):
     last_success: int | None = Field(default=None, sa_type=BigInteger)
     last_error: str = _field("")
     last_remedy: str = _field("")
+    last_advice: str = _field("")
     failures: int = _field(0)
     not_before: int | None = Field(default=None, sa_type=BigInteger)
     lease_owner: str = _field("")

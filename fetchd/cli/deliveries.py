@@ -102,6 +102,7 @@ def _show(
 
     with Catalog(data_paths(settings).catalog, read_only=True) as catalog:
         require(settings, catalog, [account] if account else [])
+        _require_destination(settings, catalog, destination)
         found = outbox.listing(
             catalog, state=state, destination=destination, account=account, limit=limit or -1
         )
@@ -178,6 +179,7 @@ def _retry(
 ) -> bool:
     from fetchd.catalog import outbox
     from fetchd.cli import output
+    from fetchd.cli.accounts import require
     from fetchd.cli.words import counted
 
     if not clear:
@@ -186,6 +188,8 @@ def _retry(
             advice="'fetchd deliveries' shows them with their IDs.",
         )
     with _catalog(settings) as catalog:
+        require(settings, catalog, [account] if account else [])
+        _require_destination(settings, catalog, destination)
         if ids:
             retried = outbox.retry(catalog, ids)
             _require_change(retried, ids, "failed or deferred")
@@ -226,6 +230,16 @@ def _catalog(settings: "Settings") -> "Catalog":
     if not path.exists():
         raise UsageError(f"there is no catalog {path} yet", advice="Run 'fetchd sync' first.")
     return Catalog(path)
+
+
+def _require_destination(settings: "Settings", catalog: "Catalog", name: str) -> None:
+    """UsageError for a name that neither the settings nor the outbox have."""
+    from fetchd.catalog import outbox
+
+    known = {*settings.destinations, *outbox.counts(catalog)}
+    if name and name not in known:
+        advice = f"There are: {', '.join(sorted(known))}." if known else "There is none."
+        raise UsageError(f"no destination is called {name}", advice=advice)
 
 
 def _require_change(changed: int, ids: Sequence[int], needed: str) -> None:

@@ -85,10 +85,18 @@ def _tell(sentence: str, advice: str, *, json: bool) -> None:
 
 def _of_the_system(error: OSError) -> tuple[str, str]:
     reason = error.strerror or str(error)
-    advice = "Free space there." if error.errno == errno.ENOSPC else "Check what it is."
+    advice = _ADVICE.get(error.errno or 0, "Check what it is.")
     if error.filename:
         return f"{error.filename} cannot be used: {reason}", advice
     return f"standard output cannot be written: {reason}", advice
+
+
+_ADVICE = {
+    errno.ENOSPC: "Free space there.",
+    errno.EACCES: "Give fetchd's user permission to use it.",
+    errno.EPERM: "Give fetchd's user permission to use it.",
+    errno.EROFS: "Mount it for writing.",
+}
 
 
 def _give_up_output() -> None:

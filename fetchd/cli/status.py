@@ -16,7 +16,7 @@ from fetchd.pipeline.storage import data_paths
 from fetchd.settings import Settings
 
 _REMEDIES = {
-    "wait": "Nothing to do: fetchd tries again at the next sync.",
+    "wait": "fetchd tries again at the next sync; 'fetchd check {name}' looks closer.",
     "owner": "It needs you: 'fetchd check {name}' says what to do.",
     "none": "The same attempt will always fail; 'fetchd check {name}' says more.",
 }
@@ -61,7 +61,7 @@ def history(settings: Settings, account: str, limit: int, *, json: bool) -> bool
 
 def _never_synced(name: str, protocol: str) -> AccountStatus:
     return AccountStatus(
-        name, protocol, None, "", "", 0, None, False, ServerFacts(), 0, 0, 0, 0, 0, 0, 0
+        name, protocol, None, "", "", "", 0, None, False, ServerFacts(), 0, 0, 0, 0, 0, 0, 0
     )
 
 
@@ -95,7 +95,10 @@ def _document(one: AccountStatus, in_settings: bool) -> dict[str, Any]:
 
 
 def _advice(one: AccountStatus) -> str:
-    return _REMEDIES.get(one.last_remedy, "").format(name=one.name) if one.last_error else ""
+    """What the failure itself advised, and otherwise what such failures ask for."""
+    if not one.last_error:
+        return ""
+    return one.last_advice or _REMEDIES.get(one.last_remedy, "").format(name=one.name)
 
 
 def _print_accounts(

@@ -47,6 +47,7 @@ def _account(report: RunReport) -> dict[str, Any]:
         "account": report.account,
         "ok": report.ok,
         "skipped": report.skipped,
+        "stopped": report.stopped,
         "fetched": report.fetched,
         "octets": report.octets,
         "adopted": report.adopted,
@@ -100,7 +101,8 @@ def _where(report: RunReport, name: str) -> str:
 
 
 def _has_news(report: RunReport) -> bool:
-    return bool(_done(report) or report.failures or report.notices or report.skipped)
+    said = report.failures or report.notices or report.skipped or report.stopped
+    return bool(_done(report) or said)
 
 
 def _news(report: RunReport) -> list[str]:
@@ -109,6 +111,8 @@ def _news(report: RunReport) -> list[str]:
         return [*words, "failed"]
     if report.skipped:
         return ["skipped"]
+    if report.stopped:
+        return [*words, f"stopped early ({report.on_server:,} on the server)"]
     return words or [f"nothing new ({report.on_server:,} on the server)"]
 
 
@@ -141,5 +145,5 @@ def _tell_total(reports: Sequence[RunReport], seconds: float) -> None:
     size = octets(sum(report.octets for report in reports))
     bad = sum(not report.ok for report in reports)
     news = f"{counted(fetched, 'new message')} ({size})" if fetched else "nothing new"
-    wrong = f", {bad} with trouble" if bad else ""
+    wrong = f", {bad:,} with trouble" if bad else ""
     output.say(f"{counted(len(reports), 'account')} in {seconds:.1f} s: {news}{wrong}")

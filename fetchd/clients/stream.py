@@ -244,18 +244,27 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
     """Verification on, unless one certificate is pinned; blocking."""
     if settings.ca_file is None and settings.client_certificate is None:
         return _shared_context(settings.min_tls, settings.fingerprint is not None)
-    try:
+    with _loading("ca_file", settings.ca_file, "the authorities' certificates as PEM"):
         context = _new_context(settings.min_tls, settings.fingerprint is not None, settings.ca_file)
-        if settings.client_certificate is not None:
+    own = settings.client_certificate
+    if own is not None:
+        with _loading("client_certificate", own, "certificate and unencrypted key as PEM"):
             # An empty passphrase, lest OpenSSL should ask for one on the terminal.
-            context.load_cert_chain(settings.client_certificate, password="")
-    except (OSError, ssl.SSLError) as error:
-        files = [str(f) for f in (settings.ca_file, settings.client_certificate) if f is not None]
-        raise TlsFailed(
-            f"cannot load {' or '.join(files)}: {_reason(error)}",
-            advice="Name readable PEM files, client_certificate with its key unencrypted.",
-        ) from error
+            context.load_cert_chain(own, password="")
     return context
+
+
+@contextmanager
+def _loading(setting: str, file: Path | None, wanted: str) -> Iterator[None]:
+    """Say which file cannot be used, and what should be in it."""
+    try:
+        yield
+    except OSError as error:  # among them ssl.SSLError, whose words are for programmers
+        reason = None if isinstance(error, ssl.SSLError) else error.strerror
+        raise TlsFailed(
+            f"cannot load {setting} {file}: {reason or 'it holds something else'}",
+            advice=f"Name a readable file with {wanted} in {setting}.",
+        ) from error
 
 
 @lru_cache(maxsize=4)

@@ -292,7 +292,8 @@ def _sentence(path: Path, error: OSError) -> str:
         case errno.EROFS:
             trouble = f"The file system of {path} is read-only. Mount it for writing."
         case errno.ENOENT:
-            trouble = f"{path} cannot be made or is gone. Create or mount {path.parent}."
+            absent = path if path.is_symlink() else path.parent
+            trouble = f"{path} cannot be made or is gone. Create or mount {absent}."
         case errno.ENOTDIR:
             trouble = f"{path} is not a Maildir: a folder was expected. Name another path."
         case errno.ELOOP | errno.EEXIST | errno.ENXIO | errno.EISDIR:

@@ -107,13 +107,15 @@ async def _finish(errand: Errand, run: int, report: RunReport, tools: Tools) -> 
 
     def write(catalog: Catalog) -> None:
         with catalog.transaction(durable=False):
-            if report.ok:
-                runs.succeed(catalog, run, now, report.counts())
-            else:
+            if not report.ok:
                 runs.fail(
                     catalog, run, now, report.counts(), report.sentence(), report.remedy(),
-                    _not_before(report, now),
+                    report.advice(), _not_before(report, now),
                 )  # fmt: skip
+            elif report.stopped:
+                runs.interrupt(catalog, run, now, report.counts())
+            else:
+                runs.succeed(catalog, run, now, report.counts())
             leases.release(catalog, errand.account)
 
     await tools.storage.blocking(write, tools.storage.catalog)
@@ -234,6 +236,7 @@ class Visit:
         if survey.plan.gone or survey.plan.retired:
             await tools.storage.blocking(_record_absences, catalog, errand, survey, tools.now())
         retirement = Retirement()
+        report.stopped |= fetcher.stopped
         if not fetcher.stopped:
             retirement = await thin(session, survey, fetcher.done, errand, tools, report)
             self._retiring[mailbox] = frozenset(m.uid for m, _ in retirement.retire)

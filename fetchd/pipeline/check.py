@@ -97,13 +97,16 @@ def _settings(settings: Settings) -> Finding:
 
 def data_folder(folder: Path) -> Finding:
     """Whether archive and catalog can be written; an absent folder will be made."""
-    if not folder.exists():
-        above = next(parent for parent in folder.parents if parent.exists())
+    if not _exists(folder):
+        above = next(parent for parent in folder.parents if _exists(parent))
         if not _writable(above):
-            return _not_writable("data", above, f"{folder} is absent and cannot be made in {above}")
+            sentence = f"{folder} is absent or out of reach, and cannot be made in {above}"
+            return _not_writable("data", above, sentence)
         return Finding(Level.OK, "data", f"{folder} is absent; the first sync makes it")
+    if not folder.is_dir():
+        return Finding(Level.ERROR, "data", f"{folder} is not a folder", "Name another data_dir.")
     for path in (folder, folder / "archive", folder / "catalog.sqlite"):
-        if path.exists() and not _writable(path):
+        if _exists(path) and not _writable(path):
             return _not_writable("data", path, f"{path} may not be written")
     if stat.S_IMODE(folder.stat().st_mode) & 0o077:
         return Finding(
@@ -118,8 +121,8 @@ def data_folder(folder: Path) -> Finding:
 def maildir(destination: Destination) -> Finding:
     """Whether mail can be put there; fetchd makes the Maildir but never its parent."""
     subject, path = f"destination {destination.name}", destination.path
-    if not path.exists():
-        if not path.parent.is_dir():
+    if not _exists(path):
+        if not _exists(path.parent):
             return Finding(
                 Level.ERROR,
                 subject,
@@ -128,15 +131,23 @@ def maildir(destination: Destination) -> Finding:
             )
         if not _writable(path.parent):
             return _not_writable(subject, path.parent, f"{path} cannot be made")
+        if not path.parent.is_dir() or path.is_symlink():
+            sentence = f"{path} leads nowhere"
+            return Finding(Level.ERROR, subject, sentence, "Name another path, or repair it.")
         return Finding(Level.OK, subject, f"{path} is absent; the first delivery makes it")
     for folder in (path, path / "tmp", path / "new", path / "cur"):
-        if folder.exists() and not folder.is_dir():
+        if _exists(folder) and not folder.is_dir():
             return Finding(
                 Level.ERROR, subject, f"{folder} is not a folder", "Name another path, or move it."
             )
-        if folder.exists() and not _writable(folder):
+        if _exists(folder) and not _writable(folder):
             return _not_writable(subject, folder, f"{folder} may not be written")
     return Finding(Level.OK, subject, f"{path} can be written")
+
+
+def _exists(path: Path) -> bool:
+    """False too where we may not look; Path.exists would raise."""
+    return os.access(path, os.F_OK)
 
 
 def _writable(path: Path) -> bool:

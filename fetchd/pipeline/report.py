@@ -23,7 +23,8 @@ class RunReport:
     """One sync of one account, as it goes.
 
     `home` are the uids, by mailbox, that were fetched and are committed.
-    `skipped`: nothing was done, and `notices` say why. `aside` are messages, by
+    `skipped`: nothing was done, and `notices` say why. `stopped`: a signal came
+    before all that was wanted had come home. `aside` are messages, by
     mailbox and uid, that would not come; they are not asked for again in this run.
     `troubles` has a sentence for each destination that did not take everything.
     """
@@ -39,6 +40,7 @@ class RunReport:
     retired: int = 0
     on_server: int = 0
     skipped: bool = False
+    stopped: bool = False
     aside: set[tuple[str, bytes]] = field(default_factory=set)
     home: dict[str, set[bytes]] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
@@ -92,6 +94,12 @@ class RunReport:
         """The weightiest of what went wrong."""
         remedies = {failure.error.remedy for failure in self.failures}
         return Remedy.OWNER if Remedy.OWNER in remedies else Remedy.WAIT
+
+    def advice(self) -> str:
+        """What to do about it, in the words of what went wrong; empty where that says nothing."""
+        weightiest = self.remedy()
+        words = [f.error.advice for f in self.failures if f.error.remedy is weightiest]
+        return " ".join(dict.fromkeys(word for word in words if word))
 
     def counts(self) -> RunCounts:
         """The numbers as they are recorded with the run."""

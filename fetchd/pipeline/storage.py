@@ -111,7 +111,9 @@ def commit(
 def make_spool(storage: Storage) -> Path:
     """The spool folder, there for sure."""
     try:
-        storage.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One by one: `mode` is for the last folder only, the parents follow the umask.
+        storage.spool.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        storage.spool.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise ArchiveError(f"{storage.spool} cannot be made: {error.strerror}.") from error
     return storage.spool

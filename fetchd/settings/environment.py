@@ -111,6 +111,9 @@ def table_of(annotation: Any) -> tuple[type[BaseModel] | None, Any]:
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) is typing.Annotated:
+        bare = typing.get_args(annotation)[0]
+        return (bare, *_choices(bare))
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return tuple(c for part in typing.get_args(annotation) for c in (part, *_choices(part)))
     return ()
@@ -125,10 +128,10 @@ def _value(text: str, annotation: Any) -> object:
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             return text  # whose type is then complained of
 
 

@@ -29,6 +29,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(_syntax(file, str(error), text)) from None
+    except ValueError:  # of a number with thousands of digits
+        raise SettingsError(f"{file}: a number is too long to be read") from None
     except RecursionError:
         raise SettingsError(f"{file}: tables or lists are nested too deeply") from None
     problems = _permissions(file, data, mode)

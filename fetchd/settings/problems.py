@@ -39,10 +39,15 @@ def place(path: Path, file: str, lines: Mapping[Path, int], origins: Mapping[Pat
     """`VARIABLE: key` or `file:line: key`, as near as can be told."""
     key = ".".join(path)
     for length in range(len(path), 0, -1):
-        if variable := origins.get(path[:length]):
+        near = path[:length]
+        if variable := origins.get(near):
             return f"{variable}: {key}"
-        if line := lines.get(path[:length]):
+        if line := lines.get(near):
             return f"{file}:{line}: {key}"
+        # A table that only the environment knows, with a key that it lacks.
+        for below, variable in origins.items():
+            if below[:length] == near:
+                return f"{variable}: {key}"
     return f"{file}: {key}"
 
 

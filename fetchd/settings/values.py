@@ -21,6 +21,7 @@ for _power, _letter in enumerate("kmgt", 1):
     _SIZES |= {_letter + "b": 1000**_power, _letter + "ib": 1024**_power, _letter: 1000**_power}
 
 LONGEST = timedelta(days=36_525)  # more would leave the calendar
+LARGEST = 1 << 60  # octets; more would leave what the catalog can count
 
 _FOLDER: ContextVar[Path | None] = ContextVar("settings_folder", default=None)
 
@@ -62,7 +63,10 @@ def _size(value: object) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", _text(value).lower())
     if not match or match[2] not in _SIZES:
         raise ValueError('a size such as "500MB", "128MiB" or a number of octets')
-    size = round(float(match[1]) * _SIZES[match[2]])
+    octets = float(match[1]) * _SIZES[match[2]]
+    if octets > LARGEST:
+        raise ValueError("a size of at most 1 EiB")
+    size = round(octets)
     if size <= 0:
         raise ValueError("a size greater than nothing")
     return size
@@ -70,7 +74,7 @@ def _size(value: object) -> int:
 
 def _not_bool(value: object) -> object:
     if isinstance(value, bool):  # Python counts them among the numbers
-        raise ValueError("a whole number")  # noqa: TRY004  # pydantic's way to refuse
+        raise ValueError("a whole number")
     return value
 
 

@@ -48,6 +48,7 @@ def test_each_source_gives_the_password_without_its_final_newline(tmp_path: Path
         ({"password_command": python("")}, "gave nothing"),
         ({"password_env": "NOT_SET_HERE"}, "not in the environment"),
         ({"password_file": "/nonexistent/hush"}, "cannot be read"),
+        ({"password_file": "/"}, "/ is a folder"),
         ({"password_credential": "c"}, "CREDENTIALS_DIRECTORY"),
     ],
 )

@@ -150,18 +150,26 @@ def test_runs_and_health(catalog: Catalog) -> None:
     for failures in (1, 2):
         run = runs.begin(catalog, "home", "pop3", NOW)
         error = "The password was refused."
-        assert runs.fail(catalog, run, NOW, RunCounts(), error, Remedy.OWNER, NOW) == failures
+        told = (error, Remedy.OWNER, "Ask for another.", NOW)
+        assert runs.fail(catalog, run, NOW, RunCounts(), *told) == failures
+    run = runs.begin(catalog, "home", "pop3", NOW)
+    runs.interrupt(catalog, run, NOW, RunCounts(fetched=1))  # neither well nor ill by that
     runs.save_facts(catalog, "home", ServerFacts(("UIDL",), pipelining=True))
     (status,) = runs.status(catalog)
     assert (status.failures, status.last_remedy, status.not_before) == (2, "owner", NOW)
+    assert (status.last_error, status.last_advice) == (error, "Ask for another.")
+    assert status.last_success is None
     assert (status.messages, status.octets, status.waiting) == (2, 2003, 2)
     assert status.facts == ServerFacts(("UIDL",), pipelining=True)
     run = runs.begin(catalog, "home", "pop3", NOW)
     runs.succeed(catalog, run, NOW, RunCounts(fetched=7))
     (status,) = runs.status(catalog)
     assert (status.failures, status.last_error, status.last_success) == (0, "", NOW)
+    assert status.last_advice == ""
     history = runs.history(catalog, "home")
-    assert [row.outcome for row in history] == ["ok", "failed", "failed", "interrupted"]
+    outcomes = [row.outcome for row in history]
+    assert outcomes == ["ok", "interrupted", "failed", "failed", "interrupted"]
+    assert [row.ended_at for row in history] == [NOW, NOW, NOW, NOW, None]
     assert history[0].counts == RunCounts(fetched=7)
     assert history[-1].id == killed
     assert history == runs.history(catalog)
@@ -179,6 +187,14 @@ def test_search(catalog: Catalog) -> None:
     assert [m.digest for m in search.by_id(catalog, "1")] == [digest(1)]
     assert search.by_id(catalog, "%") == []
     assert [s.uid for s in search.sightings(catalog, digest(2))] == [b"uid-2"]
+
+
+def test_a_few_digits_are_no_digest(catalog: Catalog) -> None:
+    """Whoever mistypes a number must not be shown another message."""
+    recording.record(catalog, [samples.recorded(12)])
+    assert digest(12).hex().startswith("6b")
+    assert search.by_id(catalog, "6") == []
+    assert [m.digest for m in search.by_id(catalog, "6b")] == [digest(12)]
 
 
 def test_expiry_and_segments(catalog: Catalog) -> None:

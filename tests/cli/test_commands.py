@@ -194,6 +194,9 @@ def test_deliveries_are_retried_and_dropped(run: Run, here: Home) -> None:
     assert re.search(r"^home +0 +12 +0 +0 +0$", status, re.MULTILINE)
     assert "destination home: " in status
     assert run("deliveries", "drop", "1", "2").out == "2 deliveries dropped.\n"
+    for stranger in ("--destination", "--account"):
+        unknown = run("deliveries", "retry", stranger, "nobody")
+        assert (unknown.code, "is called nobody" in unknown.err) == (2, True)
     again = run("deliveries", "drop", "1", "3")
     assert (again.code, "1 of these 2 deliveries are not open" in again.err) == (2, True)
     retried = run("deliveries", "retry", "--destination", "home")

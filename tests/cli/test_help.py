@@ -95,6 +95,7 @@ def test_version() -> None:
         "export --format eml /nonexistent/folder/target",
         "deliveries --state lost",
         "deliveries --account nobody",
+        "deliveries --destination nowhere",
         "deliveries retry",
         "deliveries retry 1 --all",
         "deliveries retry x",

@@ -64,7 +64,7 @@ def test_a_failure_is_a_sentence_with_what_to_do(
     assert '"event": "sync.failed"' in ran.err
     status = run("status").out
     assert re.search(rf"^work: .*{told}", status, re.MULTILINE)
-    assert "fetchd check work" in status or "tries again at the next sync" in status
+    assert re.search(rf"^  .*{advice}", status, re.MULTILINE)
 
 
 def test_a_quarantined_message_is_a_failure_and_the_rest_comes(
@@ -104,6 +104,13 @@ def test_a_spent_disk_or_a_folder_that_is_none_ends_the_command_in_a_sentence(
     assert ran.document["error"]["sentence"]
 
 
+def test_nothing_is_open_to_others_whatever_the_umask(here: Home) -> None:
+    subprocess.run(command(here, "sync"), check=True, umask=0, capture_output=True)
+    made = [here.data, *here.data.rglob("*"), *here.maildir.rglob("*")]
+    assert len(made) > COUNT
+    assert [path for path in made if path.stat().st_mode & 0o077] == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_ends_it_well(here: Home, server: ScriptedPop3, number: int) -> None:
     gate = Gate(b"+OK at last\r\n")
@@ -118,6 +125,11 @@ def test_the_first_signal_ends_it_well(here: Home, server: ScriptedPop3, number:
     assert out.endswith("Stopped before the end, as asked; the next sync goes on from here.\n")
     assert server.heard[-1] == "QUIT"
     assert not any(line.startswith("RETR") for line in server.heard)
+    assert out.startswith(f"work: stopped early ({COUNT} on the server)\n")
+    status = subprocess.run(command(here, "status"), capture_output=True, text=True, check=True)
+    assert re.search(r"^work +never ", status.stdout, re.MULTILINE)
+    history = subprocess.run(command(here, "history"), capture_output=True, text=True, check=True)
+    assert " interrupted " in history.stdout
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -173,8 +173,9 @@ def colons(digits: str) -> str:
         (wants_client, {}, "localhost", "wants a client certificate", "client_certificate"),
         (wants_client_1_2, {}, "localhost", "breaks off the TLS handshake", "client_certificate"),
         (lambda _: None, {}, "localhost", "does not speak TLS on this port", "starttls"),
-        (good, {"ca_file": NOWHERE}, "localhost", "cannot load /nowhere.pem: No such file", "PEM"),
-        (good, {"client_certificate": "locked"}, "localhost", "cannot load", "unencrypted"),
+        (good, {"ca_file": NOWHERE}, "localhost", "load ca_file /nowhere.pem: No such file", "PEM"),
+        (good, {"client_certificate": "locked"}, "localhost", "cannot load client_certificate /",
+         "unencrypted"),
     ],
 )  # fmt: skip
 def test_what_is_not(

@@ -218,12 +218,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     real = os.access
 
     def access(path: Path, mode: int) -> bool:
-        return Path(path).name != "sealed" and real(path, mode)
+        return (mode == os.F_OK or Path(path).name != "sealed") and real(path, mode)
 
     monkeypatch.setattr(os, "access", access)
     for name in ("open", "sealed"):
         (tmp_path / name).mkdir(mode=0o700)
     (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to("nowhere")
     return tmp_path
 
 
@@ -234,6 +235,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("open/a/b", OK, "the first sync makes it"),
         ("sealed", ERROR, "may not be written"),
         ("sealed/a/b", ERROR, "cannot be made"),
+        ("file", ERROR, "is not a folder"),
     ],
 )
 def test_data_folder(place: Path, path: str, level: Level, told: str) -> None:
@@ -258,6 +260,8 @@ def test_a_data_folder_open_to_others_is_a_warning(place: Path) -> None:
         ("sealed/Maildir", ERROR, "cannot be made"),
         ("sealed", ERROR, "may not be written"),
         ("file", ERROR, "is not a folder"),
+        ("file/Maildir", ERROR, "leads nowhere"),
+        ("dangling", ERROR, "leads nowhere"),
     ],
 )
 def test_maildir(place: Path, path: str, level: Level, told: str) -> None:

@@ -12,7 +12,7 @@ from fetchd.errors import SettingsError
 from fetchd.policy.retention import Window
 from fetchd.settings import Account, Archive, Limits, Log, MaildirDestination, Settings, load
 from fetchd.settings.lines import key_lines
-from fetchd.settings.model import WindowTable
+from fetchd.settings.model import SECRETS, WindowTable
 
 EXAMPLE = Path(__file__).parents[2] / "settings.example.toml"
 GOOD = """\
@@ -120,6 +120,14 @@ def test_the_environment_overrides_whatever_the_case_of_the_name(tmp_path: Path)
         (GOOD + 'password_file = "x"', "exactly one of"),
         (GOOD + "leave_on_server = {dayz = 1}", "accounts.my-work.leave_on_server.dayz: unknown"),
         (GOOD + "x = = 1", ":6:5: "),
+        (GOOD + "port = true", ":6: accounts.my-work.port: found true, allowed: a whole number"),
+        (GOOD + "leave_on_server = {newest = true}", "leave_on_server.newest: found true, allowed"),
+        (GOOD + 'deliver_to = "x"', 'deliver_to: found "x", allowed: a list'),
+        (GOOD + 'timeouts = "30s"', 'timeouts: found "30s", allowed: a table'),
+        (GOOD + f'max_message_size = "{"9" * 400}"', "a size of at most 1 EiB"),
+        (GOOD + f"port = {'9' * 5000}", "a number is too long to be read"),
+        (GOOD + f"x = {'[' * 3000}", "nested too deeply"),
+        (GOOD + 'tls = "none"\ntls', ":7: Expected '=' after a key"),
         ("", "no account"),
         ("_env_file = 'x'\n" + GOOD, ":1: _env_file: unknown key"),
         (GOOD + '[destinations.a]\nkind="maildir"\npath="x"\n'
@@ -139,6 +147,45 @@ def test_all_mistakes_at_once_and_no_secret_among_them(tmp_path: Path) -> None:
         assert part in told
     assert "hush" not in told
     assert "FETCHD_SECRET" not in told
+
+
+def test_every_setting_can_be_given_by_the_environment(tmp_path: Path) -> None:
+    environ = {f"FETCHD_{name.upper()}": text for name, text in GIVEN.items()}
+    settings = load(written(tmp_path, GOOD), environ)
+    account = settings.accounts["my-work"]
+    tables = {
+        "accounts__my_work__": account, "destinations__d__": settings.destinations["d"],
+        "limits__": settings.limits, "archive__": settings.archive, "log__": settings.log,
+    }  # fmt: skip
+    for prefix, table in tables.items():
+        for name, field in type(table).model_fields.items():
+            if name not in SECRETS:
+                assert prefix + name in GIVEN
+                assert field.is_required() or getattr(table, name) != field.default, name
+    assert account.password_command == ("pass", "show")
+    assert account.password_env is None
+    assert settings.data_dir == tmp_path / "x"
+
+
+GIVEN = {
+    "data_dir": "x", "limits__connections": "2", "limits__connections_per_host": "1",
+    "archive__keep": "9d", "archive__segment_size": "9MB",
+    "log__level": "debug", "log__format": "json", "log__transcript": "true",
+    "destinations__d__kind": "maildir", "destinations__d__path": "x",
+    "destinations__d__duplicates": "skip", "destinations__d__newline": "crlf",
+    **{f"accounts__my_work__{name}": text for name, text in {
+        "protocol": "pop3", "host": "b", "port": "9", "tls": "starttls", "username": "v",
+        "password_command": '["pass", "show"]', "auth": "user", "deliver_to": '["d"]',
+        "leave_on_server": "none", "retire_share": "0.1", "max_message_size": "9MB",
+        "timeouts": '{connect = "9s"}', "ca_file": "c", "fingerprint": "0" * 64,
+        "client_certificate": "c", "min_tls": "1.3", "allow_plaintext_auth": "true",
+    }.items()},
+}  # fmt: skip
+
+
+def test_a_table_that_only_the_environment_has_is_told_by_its_variable(tmp_path: Path) -> None:
+    told = problems(tmp_path, GOOD, FETCHD_ACCOUNTS__NEW__HOST="h")
+    assert "FETCHD_ACCOUNTS__NEW__HOST: accounts.new.protocol: missing, and needed" in told
 
 
 def test_a_misspelt_variable_is_told(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("last_success", sa.BigInteger(), nullable=True),
         sa.Column("last_error", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.Column("last_remedy", sa.String(), server_default=sa.text("''"), nullable=False),
+        sa.Column("last_advice", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("not_before", sa.BigInteger(), nullable=True),
         sa.Column("lease_owner", sa.String(), server_default=sa.text("''"), nullable=False),
