@@ -233,6 +233,13 @@ def test_a_missing_parent_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "mount").exists()
 
 
+def test_a_link_that_leads_nowhere(box: Path) -> None:
+    box.symlink_to(box.parent / "unmounted")
+    [settled] = deliver(box, outgoing(1))
+    assert settled.outcome is Outcome.DEFERRED
+    assert f"Create or mount {box}." in settled.reply
+
+
 def test_a_file_where_the_folder_should_be(box: Path) -> None:
     box.write_bytes(b"mbox?")
     [settled] = deliver(box, outgoing(1))
