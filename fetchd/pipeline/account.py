@@ -1,21 +1,15 @@
-"""One sync of one account, from login to server retirement. Read this module first.
+"""One run of one account: its lease, its sessions, its deliveries, its record.
 
-The order is the safety argument: a message leaves the server only after its
-octets are durable in the archive, its rows and deliveries are committed, every
-destination it is owed to has taken it, and the archive has been read back.
-What a step finds out is recorded behind it, never before.
+What a session does is in visit.py. Here is what surrounds it: whether this is the
+time for a run, when a broken line is picked up again, and what is written down.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import replace
 from datetime import datetime
 
-from fetchd.catalog import inventory as inventories
 from fetchd.catalog import leases, runs
 from fetchd.catalog.database import Catalog
-from fetchd.catalog.inventory import MailboxState
-from fetchd.contracts import Session
 from fetchd.errors import (
     AccountBusy,
     CatalogError,
@@ -27,14 +21,10 @@ from fetchd.errors import (
     TlsFailed,
 )
 from fetchd.pipeline.errand import Errand
-from fetchd.pipeline.fetch import Fetcher
 from fetchd.pipeline.lease import LEASE, under_lease
 from fetchd.pipeline.report import Failure, RunReport
-from fetchd.pipeline.survey import Survey, survey_mailbox
-from fetchd.pipeline.thin import next_look, thin
 from fetchd.pipeline.tools import Tools
-from fetchd.policy.plan import RemoteMessage
-from fetchd.policy.retention import Retirement
+from fetchd.pipeline.visit import Visit
 
 RECONNECTS = 10  # in one run; the next run goes on from there
 SESSIONS = 1000  # of a server that shows a part of the maildrop at a time
@@ -158,7 +148,7 @@ async def _visit_until_done(errand: Errand, tools: Tools, report: RunReport) -> 
                 return
 
 
-def _worth_another(error: FetchdError, visit: "Visit", breaks: int, tools: Tools) -> bool:
+def _worth_another(error: FetchdError, visit: Visit, breaks: int, tools: Tools) -> bool:
     """Whether to connect again in this run; a server that counts logins is left alone."""
     return not (
         isinstance(error, TlsFailed)
@@ -166,175 +156,3 @@ def _worth_another(error: FetchdError, visit: "Visit", breaks: int, tools: Tools
         or tools.stop.is_set()
         or visit.counts_logins
     )
-
-
-class Visit:
-    """One session with the server."""
-
-    def __init__(
-        self, errand: Errand, tools: Tools, report: RunReport, blind: frozenset[bytes]
-    ) -> None:
-        self._errand, self._tools, self._report, self._blind = errand, tools, report, blind
-        self._session: Session | None = None
-        self._fetcher: Fetcher | None = None
-        self._retiring: dict[str, frozenset[bytes]] = {}
-
-    async def run(self) -> None:
-        """Log in, go through the mailboxes, log out; removals become facts."""
-        errand, tools, report = self._errand, self._tools, self._report
-        tools.progress.phase(errand.account, "connecting")
-        report.on_server = 0
-        session = self._session = await errand.open()
-        try:
-            for mailbox in await session.mailboxes():
-                with report.shelter(Scope.MAILBOX, mailbox):
-                    await self._sync_mailbox(session, mailbox)
-            confirmed = await session.close()
-        except BaseException:
-            await session.abort()
-            raise
-        for mailbox, asked in self._retiring.items():
-            if not asked:
-                continue
-            gone = asked & confirmed
-            await tools.storage.blocking(
-                inventories.mark_retired, tools.storage.catalog, errand.account, mailbox, gone,
-                tools.now(),
-            )  # fmt: skip
-            report.retired += len(gone)
-            report.on_server -= len(gone)
-            if left := len(asked - gone):
-                report.notices.append(
-                    f"The server did not confirm the removal of {left}; the next sync looks again."
-                )
-
-    async def _sync_mailbox(self, session: Session, mailbox: str) -> None:
-        """Look, adopt, fetch, deliver, retire, remember: in that order."""
-        errand, tools, report = self._errand, self._tools, self._report
-        tools.progress.phase(errand.account, "listing")
-        catalog = tools.storage.catalog
-        survey = await survey_mailbox(
-            session, mailbox, errand, tools.storage, tools.now(), self._blind
-        )
-        if not isinstance(survey, Survey):
-            report.on_server += survey.on_server
-            state = replace(survey, last_run_at=tools.now())
-            await tools.storage.blocking(_remember, catalog, errand, mailbox, state, session)
-            return
-        report.on_server += len(survey.listing.messages)
-        await tools.committer.adopt(survey.adoptions(errand, tools.now()))
-        report.adopted += len(survey.adopted)
-
-        tools.progress.phase(errand.account, "fetching")
-        fetcher = self._fetcher = Fetcher(
-            errand.origin(mailbox, survey.missing), survey.attempts, tools, report
-        )
-        impostors = await self._confirm_returned(session, survey)
-        survey = survey.without_inventory()
-        wanted = [m for m in (*impostors, *survey.wanted) if (mailbox, m.uid) not in report.aside]
-        await fetcher.fetch(session, wanted)
-        if survey.plan.gone or survey.plan.retired:
-            await tools.storage.blocking(_record_absences, catalog, errand, survey, tools.now())
-        retirement = Retirement()
-        report.stopped |= fetcher.stopped
-        if not fetcher.stopped:
-            retirement = await thin(session, survey, fetcher.done, errand, tools, report)
-            self._retiring[mailbox] = frozenset(m.uid for m, _ in retirement.retire)
-        _notice(survey, retirement, errand, report)
-        whole = all(message.uid in fetcher.done for message in (*impostors, *survey.wanted))
-        state = next_look(survey, errand, retirement, tools.now(), whole=whole)
-        await tools.storage.blocking(_remember, catalog, errand, mailbox, state, session)
-
-    async def _confirm_returned(
-        self, session: Session, survey: Survey
-    ) -> tuple[RemoteMessage, ...]:
-        """Those that carry the uid of a message we asked to drop, and may not be it.
-
-        The header tells. Where the listing is the very one at which we asked, nothing was
-        dropped, or all of it was replaced by mail of the same uids and sizes: there the
-        oldest speaks for the others. What is confirmed is known again at
-        once, also when the line breaks on the way.
-        """
-        returned, known = survey.plan.returned, survey.inventory.messages
-        if not returned:
-            return ()
-        looked = [m for m in returned if m.uid not in self._blind]
-        same = survey.state.asked_digest == survey.listing.digest
-        sample = looked[:1] if same else looked
-        confirmed = set[bytes]()
-        try:
-            async for header in session.headers(sample):
-                if header.digest == known[header.remote.uid].header_digest:
-                    confirmed.add(header.remote.uid)
-            if same and len(confirmed) == len(sample) > 0:
-                confirmed = {m.uid for m in looked}
-        finally:
-            self._report.confirmed += len(confirmed)
-            await self._tools.storage.blocking(
-                inventories.mark_stored, self._tools.storage.catalog, self._errand.account,
-                survey.mailbox, confirmed,
-            )  # fmt: skip
-        return tuple(m for m in returned if m.uid not in confirmed)
-
-    @property
-    def in_progress(self) -> RemoteMessage | None:
-        """The message at which the line broke, if it broke at one that is not home yet."""
-        message = self._session.in_progress if self._session else None
-        home = self._report.home.values()
-        return message if message and not any(message.uid in uids for uids in home) else None
-
-    @property
-    def shows_parts(self) -> bool:
-        """Gmail lists a few hundred messages at a time and hides what was read (quirk 16)."""
-        return self._session is not None and self._session.facts.partial_listings
-
-    @property
-    def counts_logins(self) -> bool:
-        """RFC 2449 §6.5: another login now would be refused."""
-        return self._session is not None and bool(self._session.facts.login_delay)
-
-    async def set_aside(self, message: RemoteMessage, reason: str, blind: set[bytes]) -> None:
-        """Ask no more for that at which the line breaks: the header, or the message."""
-        if self._fetcher is None:
-            blind.add(message.uid)
-        else:
-            await self._fetcher.set_aside(message, reason)
-
-
-def _remember(
-    catalog: Catalog, errand: Errand, mailbox: str, state: MailboxState, session: Session
-) -> None:
-    """What the next run shall know of the mailbox, and the server's word of itself."""
-    with catalog.transaction(durable=False):
-        inventories.save_mailbox_state(catalog, errand.account, mailbox, state)
-        runs.save_facts(catalog, errand.account, session.facts)
-
-
-def _record_absences(catalog: Catalog, errand: Errand, survey: Survey, now: datetime) -> None:
-    """What is no longer there, by our doing or not. After fetching: a renumbered
-    message that is still on its way must be known as missing until it is home."""
-    place = (errand.account, survey.mailbox)
-    plan = survey.plan
-    with catalog.transaction():
-        inventories.mark_gone(catalog, *place, plan.gone)
-        inventories.mark_retired(catalog, *place, plan.retired, now)
-
-
-def _notice(survey: Survey, retirement: Retirement, errand: Errand, report: RunReport) -> None:
-    """What is no failure, and yet the owner should hear of."""
-    if retirement.braked:
-        report.notices.append(retirement.braked)
-    if retirement.skipped:
-        report.notices.append(f"Nothing was removed from the server: {retirement.skipped}.")
-    elif survey.plan.emptied:
-        report.notices.append("The mailbox is suddenly empty; what is stored here stays.")
-    if survey.too_large:
-        report.notices.append(
-            f"{len(survey.too_large)} larger than max_message_size "
-            f"({errand.max_message_size} octets) stay on the server."
-        )
-    if survey.plan.quarantined:
-        report.notices.append(
-            f"{len(survey.plan.quarantined)} quarantined and not due for another try; "
-            "see 'fetchd plan'."
-        )

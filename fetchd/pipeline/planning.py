@@ -1,6 +1,6 @@
 """The plan of a round without the round: what `fetchd plan` prints.
 
-The same survey and the same decision as in a sync (account.py), on a session
+The same survey and the same decision as in a sync (visit.py), on a session
 that is only read from; then the session is left without a trace.
 """
 

@@ -3,7 +3,7 @@
 `policy.retention` decides; here the decision is carried out in the only safe
 order: deliveries settled, stored octets read back and hashed, the intent
 written down, and only then the server asked. That it obeyed is recorded by
-whoever closes the session (account.py).
+whoever closes the session (visit.py).
 """
 
 import asyncio
