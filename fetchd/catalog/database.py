@@ -220,7 +220,7 @@ def _sentence(path: Path, error: sqlite3.Error) -> CatalogError:
         case sqlite3.SQLITE_FULL:
             return CatalogError(f"The disk is full: the catalog {path} cannot grow.")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-            return CatalogError(f"The catalog {path} cannot be opened for writing ({error}).")
+            return CatalogError(f"The catalog {path} cannot be opened or written ({error}).")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return CatalogError(
                 f"The catalog {path} has been locked by another process for {BUSY_SECONDS} s.",

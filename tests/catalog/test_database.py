@@ -142,7 +142,7 @@ def test_read_only_sees_what_a_writer_committed_and_cannot_write(catalog: Catalo
     recording.record(catalog, [samples.recorded(1)])
     with Catalog(catalog.path, read_only=True) as reader:
         assert len(inventory.inventory(reader, "home", "INBOX").messages) == 1
-        with pytest.raises(CatalogError, match="writing"):
+        with pytest.raises(CatalogError, match="written"):
             recording.record(reader, [samples.recorded(2)])
 
 
