@@ -148,6 +148,12 @@ def mailbox_state(catalog: Catalog, account: str, mailbox: str) -> MailboxState:
     )
 
 
+def knows_listing(catalog: Catalog, account: str) -> bool:
+    """Whether a listing of the account may turn out to be unchanged."""
+    sql = "SELECT 1 FROM mailbox WHERE account = ? AND listing_digest NOTNULL LIMIT 1"
+    return bool(catalog.rows(sql, (account,)))
+
+
 def save_mailbox_state(catalog: Catalog, account: str, mailbox: str, state: MailboxState) -> None:
     with catalog.transaction(durable=False) as db:
         box = mailbox_id(db, account, mailbox)

@@ -23,12 +23,16 @@ from fetchd.telemetry import conceal, log
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """One account's part of a round. `rules` changes whenever a poll must look closely."""
+    """One account's part of a round.
+
+    `open(whole)` logs in; `whole` says that the listing will be wanted whole.
+    `rules` changes whenever a poll must look closely.
+    """
 
     account: str
     protocol: str
     host: str
-    open: Callable[[], Coroutine[Any, Any, Session]]
+    open: Callable[[bool], Coroutine[Any, Any, Session]]
     owed: tuple[Owed, ...]
     leave: Leave
     retire_share: float
@@ -72,11 +76,11 @@ def errands(settings: Settings, names: Sequence[str], storage: Storage) -> list[
 
 
 def _errand(settings: Settings, account: Account, storage: Storage) -> Errand:
-    async def enter() -> Session:
+    async def enter(whole: bool) -> Session:
         secret = await read_secret(account, os.environ)
         conceal(secret)
         transcript = _transcript(account.name) if settings.log.transcript else None
-        return await open_session(account, secret, storage.spool, transcript)
+        return await open_session(account, secret, storage.spool, transcript, whole=whole)
 
     return Errand(
         account=account.name,

@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fetchd.catalog import inventory as inventories
 from fetchd.contracts import Fetched, Session, Unavailable
@@ -22,7 +22,7 @@ from fetchd.policy.plan import RemoteMessage
 from fetchd.policy.retry import retry_at
 from fetchd.telemetry import log
 
-BATCH_MESSAGES = 500  # large enough to share an fsync, small enough to lose little
+BATCH_MESSAGES = 250  # large enough to share an fsync, small enough to lose little
 BATCH_OCTETS = 4 << 20
 IN_FLIGHT = 3
 IN_MEMORY = 1 << 20  # of a body; more is in a file
@@ -37,6 +37,7 @@ class Fetcher:
     tools: Tools
     report: RunReport
     stopped: bool = False
+    under_way: list["asyncio.Task[None]"] = field(default_factory=list)
 
     @property
     def done(self) -> set[bytes]:
@@ -44,19 +45,25 @@ class Fetcher:
         return self.report.home.setdefault(self.origin.mailbox, set())
 
     async def fetch(self, session: Session, messages: Sequence[RemoteMessage]) -> None:
-        """Fetch, commit, and hand to the destinations."""
+        """Fetch, and begin to commit; `finish` waits for the last of it."""
         octets = sum(m.size for m in messages)
         self.tools.progress.expect(self.origin.account, len(messages), octets)
-        under_way: list[asyncio.Task[None]] = []
+        under_way = self.under_way
         try:
             async with aclosing(session.fetch(self._until_stopped(messages))) as arrivals:
                 async for batch in self._batches(arrivals):
                     if len(under_way) == IN_FLIGHT:
                         await under_way.pop(0)
                     under_way.append(asyncio.create_task(self._commit(batch)))
-        finally:
-            # Also when the line broke: what had come whole is committed all the same.
-            results = await asyncio.gather(*under_way, return_exceptions=True)
+        except BaseException:
+            # What had come whole before the line broke is committed all the same.
+            await self.finish()
+            raise
+
+    async def finish(self) -> None:
+        """Wait until all that was fetched is committed and handed to the destinations."""
+        under_way, self.under_way = self.under_way, []
+        results = await asyncio.gather(*under_way, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result

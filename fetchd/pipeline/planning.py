@@ -75,7 +75,7 @@ async def plan_round(
 
 async def _plan_account(errand: Errand, storage: Storage) -> AccountPlan:
     try:
-        session = await errand.open()
+        session = await errand.open(False)
         try:
             plans = [
                 await _plan_mailbox(session, mailbox, errand, storage)

@@ -6,6 +6,8 @@ destination it is owed to has taken it, and the archive has been read back.
 What a step finds out is recorded behind it, never before.
 """
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -34,6 +36,8 @@ class Visit:
         self._errand, self._tools, self._report, self._blind = errand, tools, report, blind
         self._session: Session | None = None
         self._fetcher: Fetcher | None = None
+        self._mailboxes: Sequence[str] = ()
+        self._leaving: asyncio.Task[frozenset[bytes]] | None = None
         self._retiring: dict[str, frozenset[bytes]] = {}
 
     async def run(self) -> None:
@@ -41,13 +45,19 @@ class Visit:
         errand, tools, report = self._errand, self._tools, self._report
         tools.progress.phase(errand.account, "connecting")
         report.on_server = 0
-        session = self._session = await errand.open()
+        known = await tools.storage.blocking(
+            inventories.knows_listing, tools.storage.catalog, errand.account
+        )
+        session = self._session = await errand.open(not known)
         try:
-            for mailbox in await session.mailboxes():
+            self._mailboxes = await session.mailboxes()
+            for mailbox in self._mailboxes:
                 with report.shelter(Scope.MAILBOX, mailbox):
                     await self._sync_mailbox(session, mailbox)
-            confirmed = await session.close()
+            confirmed = await (self._leaving or session.close())
         except BaseException:
+            if self._leaving is not None:
+                self._leaving.cancel()
             await session.abort()
             raise
         for mailbox, asked in self._retiring.items():
@@ -90,6 +100,9 @@ class Visit:
         survey = survey.without_inventory()
         wanted = [m for m in (*impostors, *survey.wanted) if (mailbox, m.uid) not in report.aside]
         await fetcher.fetch(session, wanted)
+        if self._may_leave(session):
+            self._leaving = asyncio.create_task(session.close())
+        await fetcher.finish()
         if (survey.plan.gone or survey.plan.retired) and not fetcher.stopped:
             await tools.storage.blocking(_record_absences, catalog, errand, survey, tools.now())
         retirement = Retirement()
@@ -132,6 +145,17 @@ class Visit:
                 survey.mailbox, confirmed,
             )  # fmt: skip
         return tuple(m for m in returned if m.uid not in confirmed)
+
+    def _may_leave(self, session: Session) -> bool:
+        """Whether nothing more is wanted of the server: its goodbye need not be waited for.
+
+        A server that deletes by itself at QUIT (EXPIRE 0) is not told before all is stored.
+        """
+        return (
+            self._errand.leave == "forever"
+            and len(self._mailboxes) == 1
+            and session.facts.expire_days != 0
+        )
 
     @property
     def in_progress(self) -> RemoteMessage | None:

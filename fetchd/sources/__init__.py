@@ -24,8 +24,12 @@ async def open_session(
     spill_dir: Path,
     transcript: Transcript | None = None,
     watch: Watch = _unwatched,
+    *,
+    whole: bool = False,
 ) -> Session:
     """Connect and log in; bodies too large for memory will go to files in `spill_dir`.
+
+    `whole`: nothing is known of what is there, so sizes may be asked for at once.
 
     The step that `watch` did not hear of is the one that failed.
     """
@@ -50,5 +54,5 @@ async def open_session(
         max_message_size=account.max_message_size,
     )
     return await open_pop3(
-        access, Credentials(account.username, secret), spill_dir, transcript, watch
+        access, Credentials(account.username, secret), spill_dir, transcript, watch, whole=whole
     )

@@ -45,9 +45,11 @@ async def open_pop3(
     spill_dir: Path,
     transcript: Transcript | None = None,
     watch: Watch = lambda _step, _found: None,
+    *,
+    whole: bool = False,
 ) -> "Pop3Session":
-    """Connect, encrypt, log in."""
-    entrance = await enter(access, credentials, transcript, watch)
+    """Connect, encrypt, log in; with `whole` the first look asks for sizes too."""
+    entrance = await enter(access, credentials, transcript, watch, whole=whole)
     return Pop3Session(entrance, access, spill_dir)
 
 

@@ -52,7 +52,10 @@ class Pop3Access:
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """A connection behind its login; `looks` are the answers to STAT and UIDL, if already in."""
+    """A connection behind its login.
+
+    `looks` are the answers to STAT, UIDL and perhaps LIST, if already in.
+    """
 
     client: Pop3Client
     greeting: str
@@ -61,7 +64,12 @@ class Entrance:
 
 
 async def enter(
-    access: Pop3Access, credentials: Credentials, transcript: Transcript | None, watch: Watch
+    access: Pop3Access,
+    credentials: Credentials,
+    transcript: Transcript | None,
+    watch: Watch,
+    *,
+    whole: bool = False,
 ) -> Entrance:
     """Connect, encrypt, log in; `watch` hears of connect, tls, capabilities and login."""
     if access.tls.mode is TlsMode.NONE and not access.allow_plaintext_auth:
@@ -81,7 +89,7 @@ async def enter(
         watch("capabilities", " ".join(capabilities))
         method = await _authenticate(client, access, credentials, capabilities, greeting)
         watch("login", method)
-        return await _look_around(client, greeting, capabilities)
+        return await _look_around(client, greeting, capabilities, whole=whole)
     except BaseException:
         stream.abort()
         raise
@@ -115,10 +123,13 @@ def parse_capabilities(reply: Reply) -> dict[str, str]:
     return found
 
 
-async def _look_around(client: Pop3Client, greeting: str, before: Mapping[str, str]) -> Entrance:
+async def _look_around(
+    client: Pop3Client, greeting: str, before: Mapping[str, str], *, whole: bool
+) -> Entrance:
     """CAPA again, and in the same flight, where the server likes it, what `list` needs first."""
     client.pipelining = "PIPELINING" in before
-    looks = (("STAT", b""), ("UIDL", b"")) if client.pipelining else ()
+    verbs = ("STAT", "UIDL", "LIST") if whole else ("STAT", "UIDL")
+    looks = tuple((verb, b"") for verb in verbs) if client.pipelining else ()
     capa, *rest = await client.ask_all(("CAPA", b""), *looks)
     capabilities = parse_capabilities(capa) or before
     client.pipelining = "PIPELINING" in capabilities
