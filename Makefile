@@ -15,7 +15,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: $(VENV)/.installed
 	$(BIN)/python -m fetchd.demo
 
-test: $(VENV)/.installed servers
+test: $(VENV)/.installed servers rivals
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(VENV)/.installed
@@ -28,7 +28,8 @@ bench: $(VENV)/.installed servers rivals
 	$(BIN)/python -m benchmarks.run; measured=$$?; \
 	$(BIN)/python -m benchmarks.kill --kills 200 && exit $$measured
 
-# What the bench measures against, and a C compiler for its drain, where we may install them.
+# What the bench measures against, which the suite tries too, and a C compiler for its
+# drain, where we may install them. Without what they recommend: procmail would bring an MTA.
 RIVALS := mpop fetchmail procmail getmail6 fdm gcc libc6-dev
 .PHONY: rivals
 rivals:
@@ -36,15 +37,15 @@ rivals:
 	  command -v $$program >/dev/null || lacking=yes; done; \
 	if [ -n "$$lacking" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(RIVALS) >/dev/null; \
-	  else echo "For the whole bench: sudo apt-get install $(RIVALS)"; fi; fi
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(RIVALS) >/dev/null; \
+	  else echo "For the whole bench and suite: sudo apt-get install $(RIVALS)"; fi; fi
 
 # The real servers of the suite, where this machine lets us install them.
 .PHONY: servers
 servers:
 	@if ! command -v /usr/sbin/dovecot >/dev/null || ! command -v zstd >/dev/null; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(SERVERS) >/dev/null; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SERVERS) >/dev/null; \
 	  else echo "For the tests against real servers: sudo apt-get install $(SERVERS)"; fi; fi
 
 lock:
