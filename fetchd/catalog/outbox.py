@@ -85,20 +85,6 @@ def claim_due(
     return _outgoing(catalog, [row[0] for row in rows], inherited)
 
 
-def outgoing(catalog: Catalog, ids: Iterable[int]) -> list[OutgoingRow]:
-    """The deliveries that `record` has just queued for this process."""
-    return _outgoing(catalog, ids, set())
-
-
-def release(catalog: Catalog, ids: Iterable[int]) -> None:
-    """Give back deliveries that were never attempted."""
-    with catalog.transaction() as db:
-        db.executemany(
-            "UPDATE delivery SET owner = '' WHERE id = ? AND owner = ?",
-            [(i, catalog.owner) for i in ids],
-        )
-
-
 def settle(
     catalog: Catalog, settled: Sequence[Settled], now: datetime, not_before: Mapping[int, datetime]
 ) -> None:
@@ -116,12 +102,6 @@ def settle(
                 ids,
                 before=(*what, at),
             )
-
-
-def keys(catalog: Catalog, ids: Iterable[int]) -> dict[int, tuple[str, str]]:
-    """(destination, key) by id: what the archive's journal notes of a delivery made."""
-    sql = "SELECT id, destination, key FROM delivery WHERE id IN ({})"
-    return {row[0]: (row[1], row[2]) for row in catalog.each(sql, ids)}
 
 
 def counts(catalog: Catalog) -> dict[str, dict[str, int]]:

@@ -64,8 +64,8 @@ def record(
 ) -> dict[tuple[str, str], int]:
     """Record commits in one transaction; the new pending deliveries, (destination, key) -> id.
 
-    The new deliveries are held by this process: deliver them (`outbox.outgoing`)
-    or `outbox.release` them. With `replay` they are free, and doubtful.
+    The new deliveries are held by this process, which shall make them: once it has
+    ended they are doubtful. With `replay` they are free, and doubtful.
     """
     owner = REPLAYED if replay else catalog.owner
     with catalog.transaction() as db:
@@ -78,12 +78,6 @@ def record(
             (before,),
         )
         return {(destination, key): id_ for destination, key, id_ in new}
-
-
-def adopt(catalog: Catalog, records: Sequence[RemoteRecord]) -> None:
-    """Record that these remote messages are ones we have."""
-    with catalog.transaction() as db:
-        _write_remotes(db, records)
 
 
 def mailbox_id(db: sqlite3.Connection, account: str, mailbox: str) -> int:

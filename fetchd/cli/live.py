@@ -31,7 +31,25 @@ PER_SECOND = 8.0
 OVER = ("done", "failed")
 
 
-class LiveRound:
+class _Shown:
+    """Whatever is drawn while a `with` lasts; the terminal is as before behind it."""
+
+    _progress: Progress
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+
+class LiveRound(_Shown):
     """One round over some accounts (watching.Watcher)."""
 
     def __init__(self, accounts: Sequence[str]) -> None:
@@ -52,18 +70,6 @@ class LiveRound:
 
     def _line(self, name: str, *, visible: bool) -> TaskID:
         return self._progress.add_task(name, total=None, visible=visible, phase="", count="")
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def phase(self, account: str, phase: str) -> None:
         """The account is at this now."""
@@ -103,7 +109,7 @@ class LiveRound:
         self._progress.update(self._all, description=STOPPING, visible=True)
 
 
-class LiveBar:
+class LiveBar(_Shown):
     """One bar for work that is counted in octets."""
 
     def __init__(self, title: str) -> None:
@@ -114,18 +120,6 @@ class LiveBar:
             TimeRemainingColumn(compact=True),
         )
         self._task = self._progress.add_task(title, total=None)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def at(self, done: int, whole: int) -> None:
         """So far."""

@@ -25,7 +25,6 @@ from fetchd.telemetry import log
 BATCH_MESSAGES = 250  # large enough to share an fsync, small enough to lose little
 BATCH_OCTETS = 4 << 20
 IN_FLIGHT = 3
-IN_MEMORY = 1 << 20  # of a body; more is in a file
 
 
 @dataclass(slots=True)
@@ -103,7 +102,7 @@ class Fetcher:
 
     async def _commit(self, batch: Sequence[Fetched]) -> None:
         octets = sum(f.body.size for f in batch)
-        held = sum(min(f.body.size, IN_MEMORY) for f in batch)
+        held = sum(len(f.body.data or b"") for f in batch)  # the others are in files
         try:
             async with self.tools.memory.take(held):
                 committed = await self.tools.committer.commit(self.origin, batch)

@@ -5,7 +5,7 @@ the clock) and carries the decisions out. Nothing here waits, reads or writes,
 so every decision about a mailbox can be tested as one row of a table.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -226,19 +226,3 @@ def _alike(headers: Mapping[RemoteMessage, Header]) -> Iterable[list[RemoteMessa
     for message, header in headers.items():
         groups.setdefault((header.digest, message.size), []).append(message)
     return groups.values()
-
-
-def batches(
-    messages: Iterable[RemoteMessage], max_count: int, max_octets: int
-) -> Iterator[tuple[RemoteMessage, ...]]:
-    """Cut a plan into pieces small enough to commit one after the other."""
-    batch: list[RemoteMessage] = []
-    octets = 0
-    for message in messages:
-        if batch and (len(batch) == max_count or octets + message.size > max_octets):
-            yield tuple(batch)
-            batch, octets = [], 0
-        batch.append(message)
-        octets += message.size
-    if batch:
-        yield tuple(batch)

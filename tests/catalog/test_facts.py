@@ -8,7 +8,7 @@ from datetime import timedelta
 from fetchd.catalog import inventory, keeping, outbox, recording, runs, search
 from fetchd.catalog.database import Catalog
 from fetchd.catalog.inventory import MailboxState
-from fetchd.contracts import Outcome, RunCounts, ServerFacts, Settled
+from fetchd.contracts import Commit, Outcome, RunCounts, ServerFacts, Settled
 from fetchd.errors import Remedy
 from fetchd.policy.plan import Candidate, RemoteState
 from tests.catalog import samples
@@ -70,9 +70,10 @@ def test_a_uid_given_to_another_message_begins_anew(catalog: Catalog) -> None:
     later = NOW + timedelta(days=30)
     recording.record(catalog, [samples.recorded(1)])
     same = replace(samples.remote(1), seen_at=later)
-    recording.adopt(catalog, [same])
+    recording.record(catalog, [samples.facts(Commit(remotes=(same,)))])
     assert inventory.inventory(catalog, "home", "INBOX").messages[b"uid-1"].first_seen == NOW
-    recording.adopt(catalog, [replace(same, digest=digest(2))])
+    other = replace(same, digest=digest(2))
+    recording.record(catalog, [samples.facts(Commit(remotes=(other,)))])
     assert inventory.inventory(catalog, "home", "INBOX").messages[b"uid-1"].first_seen == later
 
 
@@ -130,18 +131,11 @@ def test_retry_and_drop_by_hand(catalog: Catalog) -> None:
     assert inventory.inventory(catalog, "home", "INBOX").messages[b"uid-2"].settled
 
 
-def test_released_deliveries_are_due_and_not_doubtful(catalog: Catalog) -> None:
-    ids = list(recording.record(catalog, [samples.recorded(1)]).values())
-    outbox.release(catalog, ids)
-    assert [r.doubtful for r in outbox.claim_due(catalog, ["maildir"], NOW, 10)] == [False]
-
-
 def test_delivered_is_final(catalog: Catalog) -> None:
     ids = list(recording.record(catalog, [samples.recorded(1)]).values())
     outbox.settle(catalog, [Settled(ids[0], Outcome.DELIVERED)], NOW, {})
     outbox.settle(catalog, [Settled(ids[0], Outcome.FAILED)], NOW, {})
     assert outbox.counts(catalog) == {"maildir": {"delivered": 1}}
-    assert outbox.keys(catalog, ids) == {ids[0]: ("maildir", "key-1")}
 
 
 def test_runs_and_health(catalog: Catalog) -> None:

@@ -14,7 +14,6 @@ from fetchd.policy.plan import (
     RemoteMessage,
     RemoteState,
     adopt,
-    batches,
     plan_fetch,
 )
 
@@ -186,17 +185,3 @@ def test_a_uid_with_another_size_is_looked_at():
     seen = replace(listing("ab"), messages=(RemoteMessage(b"a", 5), RemoteMessage(b"b", 0)))
     plan = plan_fetch(seen, inventory("a b"), NOW)
     assert uids(plan.verify) == "a"  # and where no size is told, none is compared
-
-
-@pytest.mark.parametrize(
-    ("sizes", "count", "octets", "cut"),
-    [
-        ([], 2, 10, []),
-        ([1, 1, 1], 2, 10, [2, 1]),  # by count
-        ([6, 6, 1], 9, 10, [1, 2]),  # by octets
-        ([99, 1], 9, 10, [1, 1]),  # one that alone is too large still goes
-    ],
-)
-def test_batches(sizes, count, octets, cut):
-    messages = [RemoteMessage(str(i).encode(), s) for i, s in enumerate(sizes)]
-    assert [len(b) for b in batches(messages, count, octets)] == cut
