@@ -87,6 +87,11 @@ class RemoteRecord:
     digest: bytes
     seen_at: datetime
     rules: str = ""  # fingerprint of leave_on_server when it was recorded (the brake)
+    # What only IMAP tells of a message, see policy.plan.RemoteMessage:
+    flags: str = ""
+    arrived: datetime | None = None
+    object_id: bytes = b""
+    labels: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ _MONTHS = {
         ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1
     )
 }
+_HEADER_END = re.compile(rb"\n\r?\n")
 _UNFOLDED = re.compile(rb"\n(?![ \t])")  # where one field ends and the next begins
 _DISTINCTIVE = re.compile(
     rb"^(?:message-id|received):[ \t]*(?:\r?\n[ \t]+)*\S", re.MULTILINE | re.IGNORECASE
@@ -77,10 +78,8 @@ def header_of(data: bytes) -> bytes:
     head = data[:HEADER_LIMIT]
     if head.startswith((b"\r\n", b"\n")):
         return b""
-    end = head.find(b"\n\r\n")
-    bare = head.find(b"\n\n", 0, end + 1 if end >= 0 else len(head))
-    end = bare if bare >= 0 else end
-    return head[: end + 1] if end >= 0 else head
+    end = _HEADER_END.search(head)
+    return head[: end.start() + 1] if end else head
 
 
 def header_digest(header: bytes) -> bytes:

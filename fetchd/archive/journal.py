@@ -11,7 +11,8 @@ bits, so no message can hold a journal that would count when a spoilt frame make
 look for the next one inside of it. Hence a segment keeps its name; it may move to
 another folder, since the journal speaks of "this segment" only.
 
-New fields need a default in `decode`; anything else needs a new tag.
+A new field goes to the end of its row, with a default in `_read_...`; anything else
+needs a new tag.
 """
 
 import hashlib
@@ -23,12 +24,15 @@ from typing import Any
 
 from fetchd.archive import compression
 from fetchd.contracts import Commit, Location, QueuedDelivery, RemoteRecord, StoredMessage
+from fetchd.instants import micros, moment
 from fetchd.message import Summary
 
 MAGIC = b"\x50\x2a\x4d\x18"
 TAG = b"FDJ1"
 HEAD = 8 + len(TAG) + 32
 PAYLOAD_LIMIT = 1 << 28
+
+_Place = tuple[str, str, datetime]  # account, mailbox, when it was seen or queued
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +66,19 @@ def _digest(payload: bytes, segment: str) -> bytes:
 
 
 def encode(entry: JournalEntry) -> bytes:
-    """The compressed payload."""
+    """The compressed payload.
+
+    Rows without keys, since this is written for every message: twice as fast.
+    """
     commit = entry.commit
+    places: dict[_Place, int] = {}
     plain = {
         "start": entry.start,
         "data": entry.data_check,
         "messages": [_message(m) for m in commit.messages],
-        "remotes": [_remote(r) for r in commit.remotes],
-        "deliveries": [_delivery(d) for d in commit.deliveries],
+        "remotes": [_remote(r, places) for r in commit.remotes],
+        "deliveries": [_delivery(d, places) for d in commit.deliveries],
+        "places": [[account, mailbox, micros(at)] for account, mailbox, at in places],
         "delivered": commit.delivered,
         "expired": [digest.hex() for digest in commit.expired],
     }
@@ -80,95 +89,78 @@ def encode(entry: JournalEntry) -> bytes:
 def decode(payload: bytes, segment: str) -> JournalEntry:
     """What `encode` was given; its locations are in `segment`."""
     plain = json.loads(compression.decompressed(payload, PAYLOAD_LIMIT))
+    places = [(account, mailbox, moment(at)) for account, mailbox, at in plain["places"]]
     commit = Commit(
         messages=tuple(_read_message(m, segment) for m in plain["messages"]),
-        remotes=tuple(_read_remote(r) for r in plain["remotes"]),
-        deliveries=tuple(_read_delivery(d) for d in plain["deliveries"]),
+        remotes=tuple(_read_remote(r, places) for r in plain["remotes"]),
+        deliveries=tuple(_read_delivery(d, places) for d in plain["deliveries"]),
         delivered=tuple((destination, key) for destination, key in plain["delivered"]),
         expired=tuple(bytes.fromhex(digest) for digest in plain["expired"]),
     )
     return JournalEntry(plain["start"], plain["data"], commit)
 
 
-def _message(message: StoredMessage) -> dict[str, Any]:
+def _number(places: dict[_Place, int], place: _Place) -> int:
+    """What many rows have in common is written once."""
+    return places.setdefault(place, len(places))
+
+
+def _message(message: StoredMessage) -> list[Any]:
     place, summary = message.location, message.summary
-    return {
-        "digest": message.digest.hex(),
-        "size": message.size,
-        "at": place and [place.offset, place.length, place.inner],
-        "date": message.internal_date.isoformat(),
-        "id": summary.message_id,
-        "sent": summary.date,
-        "from": summary.sender,
-        "to": summary.recipients,
-        "subject": summary.subject,
-        "header": summary.header_digest.hex(),
-        "copy": summary.copy_key.hex(),
-    }
+    return [
+        message.digest.hex(), message.size, place and [place.offset, place.length, place.inner],
+        micros(message.internal_date), summary.message_id, summary.date, summary.sender,
+        summary.recipients, summary.subject, summary.header_digest.hex(), summary.copy_key.hex(),
+    ]  # fmt: skip
 
 
-def _read_message(plain: dict[str, Any], segment: str) -> StoredMessage:
-    summary = Summary(
-        message_id=plain["id"],
-        date=plain["sent"],
-        sender=plain["from"],
-        recipients=plain["to"],
-        subject=plain["subject"],
-        header_digest=bytes.fromhex(plain["header"]),
-        copy_key=bytes.fromhex(plain["copy"]),
-    )
+def _read_message(row: list[Any], segment: str) -> StoredMessage:
+    digest, size, at, date, message_id, sent, sender, recipients, subject, header, copy = row
     return StoredMessage(
-        digest=bytes.fromhex(plain["digest"]),
-        size=plain["size"],
-        location=Location(segment, *plain["at"]) if plain["at"] else None,
-        summary=summary,
-        internal_date=datetime.fromisoformat(plain["date"]),
-    )
+        digest=bytes.fromhex(digest),
+        size=size,
+        location=Location(segment, *at) if at else None,
+        summary=Summary(
+            message_id, sent, sender, recipients, subject, bytes.fromhex(header),
+            bytes.fromhex(copy),
+        ),
+        internal_date=moment(date),
+    )  # fmt: skip
 
 
-def _remote(remote: RemoteRecord) -> dict[str, Any]:
-    return {
-        "account": remote.account,
-        "mailbox": remote.mailbox,
-        "uid": remote.uid.hex(),
-        "size": remote.size,
-        "digest": remote.digest.hex(),
-        "seen": remote.seen_at.isoformat(),
-        "rules": remote.rules,
-    }
+def _remote(remote: RemoteRecord, places: dict[_Place, int]) -> list[Any]:
+    row: list[Any] = [
+        _number(places, (remote.account, remote.mailbox, remote.seen_at)), remote.uid.hex(),
+        remote.size, remote.digest.hex(), remote.rules,
+    ]  # fmt: skip
+    # POP3 knows nothing of these.
+    if remote.flags or remote.arrived or remote.object_id or remote.labels:
+        arrived = remote.arrived and micros(remote.arrived)
+        row += [remote.flags, arrived, remote.object_id.hex(), remote.labels]
+    return row
 
 
-def _read_remote(plain: dict[str, Any]) -> RemoteRecord:
+def _read_remote(row: list[Any], places: list[_Place]) -> RemoteRecord:
+    place, uid, size, digest, rules, *more = row
+    account, mailbox, seen = places[place]
+    flags, arrived, object_id, labels = more or ("", None, "", "")
     return RemoteRecord(
-        account=plain["account"],
-        mailbox=plain["mailbox"],
-        uid=bytes.fromhex(plain["uid"]),
-        size=plain["size"],
-        digest=bytes.fromhex(plain["digest"]),
-        seen_at=datetime.fromisoformat(plain["seen"]),
-        rules=plain.get("rules", ""),
-    )
+        account, mailbox, bytes.fromhex(uid), size, bytes.fromhex(digest), seen, rules, flags,
+        None if arrived is None else moment(arrived), bytes.fromhex(object_id), labels,
+    )  # fmt: skip
 
 
-def _delivery(delivery: QueuedDelivery) -> dict[str, Any]:
-    return {
-        "destination": delivery.destination,
-        "digest": delivery.digest.hex(),
-        "account": delivery.account,
-        "mailbox": delivery.mailbox,
-        "uid": delivery.uid.hex(),
-        "queued": delivery.queued_at.isoformat(),
-        "key": delivery.key,
-    }
+def _delivery(delivery: QueuedDelivery, places: dict[_Place, int]) -> list[Any]:
+    return [
+        delivery.destination, delivery.digest.hex(),
+        _number(places, (delivery.account, delivery.mailbox, delivery.queued_at)),
+        delivery.uid.hex(), delivery.key,
+    ]  # fmt: skip
 
 
-def _read_delivery(plain: dict[str, Any]) -> QueuedDelivery:
+def _read_delivery(row: list[Any], places: list[_Place]) -> QueuedDelivery:
+    destination, digest, place, uid, key = row
+    account, mailbox, queued = places[place]
     return QueuedDelivery(
-        destination=plain["destination"],
-        digest=bytes.fromhex(plain["digest"]),
-        account=plain["account"],
-        mailbox=plain["mailbox"],
-        uid=bytes.fromhex(plain["uid"]),
-        queued_at=datetime.fromisoformat(plain["queued"]),
-        key=plain["key"],
+        destination, bytes.fromhex(digest), account, mailbox, bytes.fromhex(uid), queued, key
     )

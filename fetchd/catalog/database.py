@@ -17,7 +17,6 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,6 @@ from fetchd.errors import CatalogError, CatalogTooNew
 HEAD = "0001"
 BUSY_SECONDS = 30
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _PARAMETERS = 900  # of one statement: below SQLite's oldest limit of 999
 
 
@@ -184,24 +181,6 @@ def insert_many(db: sqlite3.Connection, sql: str, rows: Sequence[tuple[object, .
         part = rows[first : first + at_once]
         values = ",".join([sql[start:end]] * len(part))
         db.execute(sql[:start] + values + sql[end:], [value for row in part for value in row])
-
-
-def micros(moment: datetime) -> int:
-    """An aware instant as the catalog stores it."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def moment(stored: int) -> datetime:
-    """What `micros` stored."""
-    return _EPOCH + timedelta(microseconds=stored)
-
-
-def micros_or_none(at: datetime | None) -> int | None:
-    return None if at is None else micros(at)
-
-
-def moment_or_none(stored: int | None) -> datetime | None:
-    return None if stored is None else moment(stored)
 
 
 @contextmanager

@@ -12,9 +12,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from fetchd.catalog.database import Catalog, micros, micros_or_none, moment, moment_or_none
+from fetchd.catalog.database import Catalog
 from fetchd.catalog.recording import mailbox_id
 from fetchd.contracts import Location, SegmentFacts
+from fetchd.instants import micros, micros_or_none, moment, moment_or_none
 from fetchd.policy.plan import Candidate, Inventory, Known, RemoteMessage, RemoteState
 
 READABLE = "segment_id IS NOT NULL AND damaged = 0 AND expired = 0"

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fetchd.catalog.database import Catalog, micros, moment
+from fetchd.catalog.database import Catalog
 from fetchd.contracts import Commit, Location, QueuedDelivery, RemoteRecord, StoredMessage
+from fetchd.instants import micros, moment
 from fetchd.message import Summary
 
 _MESSAGES = """

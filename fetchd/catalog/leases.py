@@ -6,9 +6,10 @@ process.py): a killed process blocks nobody.
 
 from datetime import datetime
 
-from fetchd.catalog.database import Catalog, micros, moment
+from fetchd.catalog.database import Catalog
 from fetchd.catalog.process import pid_of
 from fetchd.errors import AccountBusy
+from fetchd.instants import micros, moment
 
 
 def acquire(catalog: Catalog, account: str, until: datetime, now: datetime) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fetchd.catalog.database import Catalog, micros, moment, moment_or_none
+from fetchd.catalog.database import Catalog
 from fetchd.contracts import Location, Outcome, Settled
+from fetchd.instants import micros, moment, moment_or_none
 
 # As the partial index says it, or SQLite does not see that the index serves.
 UNSETTLED = "state IN ('pending', 'deferred', 'failed')"

@@ -9,8 +9,9 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from fetchd.catalog.database import Catalog, insert_many, micros
+from fetchd.catalog.database import Catalog, insert_many
 from fetchd.contracts import Commit, QueuedDelivery, Recorded, RemoteRecord, StoredMessage
+from fetchd.instants import micros
 
 REPLAYED = "replay"  # owner of replayed deliveries: nobody alive, so they are doubtful
 

@@ -5,9 +5,10 @@ from dataclasses import asdict, astuple, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from fetchd.catalog.database import Catalog, micros, micros_or_none, moment, moment_or_none
+from fetchd.catalog.database import Catalog
 from fetchd.contracts import RunCounts, ServerFacts
 from fetchd.errors import Remedy
+from fetchd.instants import micros, micros_or_none, moment, moment_or_none
 
 LONGEST_PAUSE = timedelta(days=2)  # no server asks for more
 

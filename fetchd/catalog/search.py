@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fetchd.catalog.database import Catalog, micros, moment, moment_or_none
+from fetchd.catalog.database import Catalog
 from fetchd.contracts import Location
+from fetchd.instants import micros, moment, moment_or_none
 
 _COLUMNS = """
 SELECT m.id, m.digest, m.size, m.internal_date, m.message_id, m.date, m.sender, m.recipients,

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from fetchd.catalog import database, inventory, recording, runs
-from fetchd.catalog.database import HEAD, Catalog, micros, moment
+from fetchd.catalog.database import HEAD, Catalog
 from fetchd.errors import CatalogError, CatalogTooNew
+from fetchd.instants import micros, moment
 from tests.catalog import samples
 from tests.faults.command import POWERLESS
 
