@@ -188,7 +188,7 @@ def _import_structlog() -> Any:
     since no traceback ever reaches a log of ours."""
     hidden = "rich" not in sys.modules and "structlog" not in sys.modules
     if hidden:
-        sys.modules["rich"] = None  # type: ignore[assignment]  # "not to be had"
+        sys.modules["rich"] = None  # not to be had
     try:
         import structlog
     finally:
