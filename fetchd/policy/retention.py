@@ -37,6 +37,8 @@ class Window:
     since: Literal["first_seen", "arrival"] = "first_seen"
     newest: int | None = None
     max_size: int | None = None  # octets of the whole mailbox
+    keep_unread: bool = False  # without \Seen: stays whatever the rules say (IMAP only)
+    keep_flagged: bool = False  # with \Flagged: stays as well (IMAP only)
 
 
 Leave = Literal["forever", "none"] | Window
@@ -60,7 +62,10 @@ def fingerprint(leave: Leave) -> str:
     if isinstance(leave, str):
         return leave
     days = "" if leave.days is None else f"{leave.days.total_seconds():g}"
-    return f"days={days};since={leave.since};newest={leave.newest};max_size={leave.max_size}"
+    rules = f"days={days};since={leave.since};newest={leave.newest};max_size={leave.max_size}"
+    # Named only where they are set: the catalog holds fingerprints from before they were.
+    kept = {"unread": leave.keep_unread, "flagged": leave.keep_flagged}
+    return rules + "".join(f";{what}=keep" for what, keep in kept.items() if keep)
 
 
 def plan_retirement(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any
 
-from fetchd.settings.model import SECRETS
+from fetchd.settings.account import SECRETS
 
 Path = tuple[str, ...]
 Found = Iterator[tuple[Path, str]]
@@ -27,6 +27,8 @@ def contradictions(data: dict[str, Any], folder: FilePath) -> Found:
         yield ("accounts",), "no account; write at least one table [accounts.NAME]"
     for name, account in accounts.items():
         yield from _of_account(("accounts", name), account, sorted(destinations))
+    for name, destination in destinations.items():
+        yield from _of_destination(("destinations", name), destination)
     yield from _same_path(destinations, folder)
 
 
@@ -42,6 +44,16 @@ def _of_account(path: Path, account: dict[str, Any], destinations: list[str]) ->
             yield (*path, "deliver_to"), f'found "{name}", allowed: a destination ({known})'
     if account.get("tls") == "none" and account.get("allow_plaintext_auth") not in _TRUE:
         yield (*path, "tls"), PLAINTEXT
+
+
+def _of_destination(path: Path, destination: dict[str, Any]) -> Found:
+    if destination.get("layout") == "mirror":
+        if destination.get("duplicates") == "skip":
+            text = 'found "skip", allowed with layout = "mirror": "deliver"'
+            yield (*path, "duplicates"), f"{text} (a mirror has every copy that the server has)"
+    elif (removed := destination.get("removed")) in ("trash", "remove"):
+        text = f'found "{removed}", allowed with layout = "flat": "keep"'
+        yield (*path, "removed"), f'{text} (only layout = "mirror" follows the server)'
 
 
 def _same_path(destinations: dict[str, dict[str, Any]], folder: FilePath) -> Found:

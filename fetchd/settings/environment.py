@@ -3,7 +3,8 @@
 `__` separates the parts of a key. Account and destination names are matched
 without regard to case, any character but a letter or digit written `_`; a name
 the file does not know makes a new account. Lists and tables are written as JSON
-or as TOML. A variable that looks like a setting and is none is an error.
+or as TOML, a list of names also with commas (a command's arguments may hold any).
+A variable that looks like a setting and is none is an error.
 """
 
 import json
@@ -18,10 +19,16 @@ from typing import Any
 from pydantic import BaseModel
 
 from fetchd.policy.retention import Window
-from fetchd.settings.model import SECRETS, Settings, WindowTable
+from fetchd.settings.account import SECRETS, AccountTable, Pop3Account, WindowTable
+from fetchd.settings.model import Settings
 
 PREFIX = "FETCHD_"
 NO_SETTING = {"FETCHD_CONFIG"}
+# Which table says all that may stand there, where validation decides what it becomes.
+WHOLE: dict[type, type[BaseModel]] = {
+    Window: WindowTable,
+    Pop3Account: AccountTable,  # the first of the protocols stands for all
+}
 Path = tuple[str, ...]
 Merged = dict[str, Any]
 
@@ -38,7 +45,8 @@ def override(data: Merged, environ: Mapping[str, str]) -> tuple[dict[Path, str],
         path, annotation = _resolve(variable.removeprefix(PREFIX), data)
         if path:
             _displace(data, path, origins)
-            _put(data, path, _value(environ[variable], annotation))
+            commas = path[-1] not in SECRETS
+            _put(data, path, _value(environ[variable], annotation, commas=commas))
             origins[path] = variable
         elif problem := _unknown(variable, data):
             problems.append(problem)
@@ -103,8 +111,8 @@ def table_of(annotation: Any) -> tuple[type[BaseModel] | None, Any]:
     if typing.get_origin(annotation) is dict:
         return None, typing.get_args(annotation)[1]
     for choice in (annotation, *_choices(annotation)):
-        if choice is Window:
-            return WindowTable, None
+        if isinstance(choice, type) and choice in WHOLE:
+            return WHOLE[choice], None
         if isinstance(choice, type) and issubclass(choice, BaseModel):
             return choice, None
     return None, None
@@ -119,13 +127,13 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
     return ()
 
 
-def _value(text: str, annotation: Any) -> object:
-    """`text` as JSON or TOML where a list or table is wanted, else as it is."""
+def _value(text: str, annotation: Any, *, commas: bool) -> object:
+    """`text` as JSON, TOML or with `commas` where a list or table is wanted, else as it is."""
     wants_list = any(typing.get_origin(c) is tuple for c in (annotation, *_choices(annotation)))
     if not wants_list and table_of(annotation) == (None, None):
         return text
     if text.lstrip()[:1] not in ("[", "{"):
-        return text
+        return [part.strip() for part in text.split(",")] if wants_list and commas else text
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

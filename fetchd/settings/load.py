@@ -114,7 +114,7 @@ def _validated(
             return Settings(**{k: v for k, v in data.items() if not k.startswith("_")}), strange
     except ValidationError as error:
         details = error.errors(include_url=False)
-        return None, strange + [describe(detail) for detail in details]
+        return None, strange + [describe(detail, data) for detail in details]
 
 
 def _line_of(path: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> int:

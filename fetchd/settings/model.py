@@ -1,119 +1,20 @@
-"""Every setting with its default, unit and meaning; `settings.example.toml` says the same.
+"""The settings file as a whole; `settings.example.toml` says the same.
 
-A misspelt key is an error. Policy's own types (`Window`) are the settings'
-types, so there is no copying layer. What one field cannot know (that a
-destination exists, that a password is given once) is checked in `checks.py`.
-To add a setting: a field here with a default, a line in the example.
+A misspelt key is an error. What one field cannot know (that a destination
+exists, that a password is given once) is checked in `checks.py`. To add a
+setting: a field with a default here or in `account.py`, a line in the example,
+a row in the README.
 """
 
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from fetchd.policy.retention import Leave, Window
-from fetchd.settings.values import Days, Duration, FilePath, Fingerprint, Size, Whole, days
-
-PORTS = {"implicit": 995, "starttls": 110, "none": 110}
-SECRETS = (
-    "password",
-    "password_file",
-    "password_command",
-    "password_env",
-    "password_credential",
-    "password_keyring",
-)
-Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
-CredentialName = Annotated[str, StringConstraints(pattern=r"^[^/\x00]+$")]
-
-
-class Table(BaseModel):
-    """A TOML table: a key it does not know is an error, and nothing changes it later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class Timeouts(Table):
-    """How long a wait may last before the connection counts as dead."""
-
-    connect: Duration = timedelta(seconds=30)
-    read: Duration = timedelta(seconds=60)
-
-
-class WindowTable(Table):
-    """`leave_on_server` as a table; see policy.retention.Window."""
-
-    days: Days | None = None
-    since: Literal["first_seen", "arrival"] = "first_seen"
-    newest: Annotated[Whole, Field(ge=0)] | None = None
-    max_size: Size | None = None
-
-
-def _leave(value: object) -> object:
-    if isinstance(value, dict):
-        table = WindowTable.model_validate(value)  # its errors keep their place
-        if (table.days, table.newest, table.max_size) == (None, None, None):
-            raise ValueError('"forever", "none" or a table with days, newest or max_size')
-        return Window(table.days, table.since, table.newest, table.max_size)
-    if isinstance(value, Window) or value in ("forever", "none"):
-        return value
-    raise ValueError('"forever", "none" or a table with days, newest or max_size')
-
-
-class Account(Table):
-    """A login on a POP3 server."""
-
-    protocol: Literal["pop3"]
-    host: Text
-    port: Annotated[Whole, Field(ge=1, le=65535)] = PORTS["implicit"]
-    tls: Literal["implicit", "starttls", "none"] = "implicit"
-    username: Text
-    password: SecretStr | None = None
-    password_file: FilePath | None = None
-    password_command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    password_env: Text | None = None
-    password_credential: CredentialName | None = None
-    password_keyring: Text | None = None
-    auth: Literal[
-        "auto", "user", "plain", "login", "cram-md5", "scram-sha-1", "scram-sha-256", "apop",
-        "xoauth2", "oauthbearer",
-    ] = "auto"  # fmt: skip
-    deliver_to: tuple[str, ...] = ()
-    leave_on_server: Annotated[Leave, BeforeValidator(_leave)] = "forever"
-    retire_share: Annotated[float, Field(ge=0, le=1)] = 0.5
-    max_message_size: Size | None = None
-    timeouts: Timeouts = Timeouts()
-    ca_file: FilePath | None = None
-    fingerprint: Fingerprint | None = None
-    client_certificate: FilePath | None = None
-    min_tls: Literal["1.2", "1.3"] = "1.2"
-    allow_plaintext_auth: bool = False
-
-    _name: str = PrivateAttr(default="")
-
-    @property
-    def name(self) -> str:
-        """The NAME of [accounts.NAME]."""
-        return self._name
-
-    @model_validator(mode="before")
-    @classmethod
-    def _port_follows_from_tls(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "port" not in data:
-            tls = data.get("tls", "implicit")
-            return data | {"port": PORTS.get(tls, 995) if isinstance(tls, str) else 995}
-        return data
+from fetchd.settings.account import Account, by_protocol
+from fetchd.settings.values import FilePath, Size, Table, Text, Whole, days
 
 
 class MaildirDestination(Table):
@@ -121,6 +22,8 @@ class MaildirDestination(Table):
 
     kind: Literal["maildir"]
     path: FilePath
+    layout: Literal["flat", "mirror"] = "flat"
+    removed: Literal["keep", "trash", "remove"] = "keep"
     duplicates: Literal["skip", "deliver"] = "deliver"
     newline: Literal["lf", "crlf"] = "lf"
 
@@ -175,7 +78,7 @@ class Settings(BaseSettings):
         default="~/.local/share/fetchd",  # expanded when validated
         validate_default=True,
     )
-    accounts: dict[Text, Account] = {}
+    accounts: dict[Text, Annotated[Account, PlainValidator(by_protocol)]] = {}
     destinations: dict[Text, Destination] = {}
     limits: Limits = Limits()
     archive: Archive = Archive()

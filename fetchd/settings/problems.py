@@ -11,6 +11,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from fetchd.settings.account import (
+    AUTH,
+    AccountTable,
+    Pop3Account,
+    Pop3WindowTable,
+    WindowTable,
+)
 from fetchd.settings.environment import table_of
 from fetchd.settings.model import Settings
 from fetchd.telemetry import printable
@@ -51,12 +58,12 @@ def place(path: Path, file: str, lines: Mapping[Path, int], origins: Mapping[Pat
     return f"{file}: {key}"
 
 
-def describe(error: ErrorDetails) -> tuple[Path, str]:
-    """Path and sentence for one of pydantic's complaints."""
+def describe(error: ErrorDetails, data: Mapping[str, Any]) -> tuple[Path, str]:
+    """Path and sentence for one of pydantic's complaints about `data`."""
     path = _own_path(tuple(str(part) for part in error["loc"]))
     match error["type"]:
         case "extra_forbidden":
-            return path, _unknown_key(path)
+            return path, _unknown_key(path, data)
         case "missing":
             return path, "missing, and needed"
         case "literal_error":
@@ -85,14 +92,24 @@ def _own_path(loc: Path) -> Path:
     return tuple(path)
 
 
-def _unknown_key(path: Path) -> str:
-    known = list(_model_at(path[:-1]).model_fields)
-    near = get_close_matches(path[-1], known, 1, 0.5)
-    return (
-        f'unknown key (did you mean "{near[0]}"?)'
-        if near
-        else (f"unknown key, allowed: {', '.join(known)}")
-    )
+_IMAP_ONLY = 'is for protocol = "imap"'
+_AS_POP3: dict[type[BaseModel], type[BaseModel]] = {
+    AccountTable: Pop3Account,
+    WindowTable: Pop3WindowTable,
+}
+
+
+def _unknown_key(path: Path, data: Mapping[str, Any]) -> str:
+    table, key = _model_at(path[:-1]), path[-1]
+    if key in table.model_fields:
+        return f"{key} {_IMAP_ONLY}"
+    known = table.model_fields.keys()
+    if path[0] == "accounts" and data["accounts"][path[1]].get("protocol") == "pop3":
+        known = _AS_POP3.get(table, table).model_fields.keys()
+    for near in get_close_matches(key, table.model_fields, 1, 0.5):
+        only = "" if near in known else f", which {_IMAP_ONLY}"
+        return f'unknown key (did you mean "{near}"{only}?)'
+    return f"unknown key, allowed: {', '.join(known)}"
 
 
 def _model_at(path: Path) -> type[BaseModel]:
@@ -109,7 +126,11 @@ def _not_a_choice(path: Path, found: object, expected: str) -> str:
     near = get_close_matches(found, choices, 1, 0.5) if isinstance(found, str) else []
     hint = f' (did you mean "{near[0]}"?)' if near else ""
     allowed = ", ".join(f'"{choice}"' for choice in choices)
-    return f"{_shown(path, found)}, allowed: {allowed}{hint}"
+    shown = _shown(path, found)
+    if path[-1] == "auth":
+        for protocol in (name for name, known in AUTH.items() if found in known):
+            shown += f', which is for protocol = "{protocol}"'
+    return f"{shown}, allowed: {allowed}{hint}"
 
 
 def _shown(path: Path, found: object) -> str:

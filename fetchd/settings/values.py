@@ -1,4 +1,4 @@
-"""How a person writes a duration, a size, a path: the value types of the settings.
+"""How a person writes a table, a duration, a size, a path: the value types of the settings.
 
 Each type is an `Annotated` with a validator that raises ValueError saying what
 is allowed. Relative paths count from the folder of the settings file, which
@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZES = {"": 1, "b": 1}
@@ -24,6 +24,12 @@ LONGEST = timedelta(days=36_525)  # more would leave the calendar
 LARGEST = 1 << 60  # octets; more would leave what the catalog can count
 
 _FOLDER: ContextVar[Path | None] = ContextVar("settings_folder", default=None)
+
+
+class Table(BaseModel):
+    """A TOML table: a key it does not know is an error, and nothing changes it later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 @contextmanager
@@ -102,6 +108,8 @@ def _text(value: object) -> str:
     return str(value)
 
 
+Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
+CredentialName = Annotated[str, StringConstraints(pattern=r"^[^/\x00]+$")]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Days = Annotated[timedelta, BeforeValidator(days)]
 Size = Annotated[int, BeforeValidator(_size)]

@@ -11,11 +11,11 @@ import pytest
 
 from fetchd.auth.secrets import read_secret
 from fetchd.errors import SecretUnavailable
-from fetchd.settings import Account
+from fetchd.settings import Pop3Account
 
 
 def secret(environ: dict[str, str] | None = None, patience: float = 60, **source: Any) -> str:
-    account = Account(protocol="pop3", host="h", username="u", **source)
+    account = Pop3Account(protocol="pop3", host="h", username="u", **source)
     return asyncio.run(read_secret(account, environ or dict(os.environ), patience=patience))
 
 

@@ -19,7 +19,7 @@ from fetchd.demo import server as demo
 from fetchd.errors import AuthenticationFailed, LocalProtocolError, PlaintextRefused
 from fetchd.message import header_digest, header_of
 from fetchd.policy.plan import Listing
-from fetchd.settings.model import Account
+from fetchd.settings import Account, Pop3Account
 from fetchd.sources import open_session
 from tests.servers.dovecot import Dovecot
 
@@ -45,7 +45,7 @@ def _dovecot() -> Iterator[Place]:
     with Dovecot() as server:
         server.add_user("me", "secret")
         server.fill("me", MESSAGES)
-        account = Account(
+        account = Pop3Account(
             protocol="pop3",
             host="localhost",
             port=server.port.pop3s,
@@ -59,7 +59,7 @@ def _dovecot() -> Iterator[Place]:
 @contextmanager
 def _demo() -> Iterator[Place]:
     with demo.serve(MESSAGES) as drop:
-        account = Account(
+        account = Pop3Account(
             protocol="pop3",
             host="127.0.0.1",
             port=drop.port,

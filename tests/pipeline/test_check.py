@@ -11,7 +11,7 @@ import pytest
 from fetchd.contracts import ServerFacts
 from fetchd.pipeline.check import Finding, Level, check, consequences, data_folder, maildir
 from fetchd.policy.retention import Leave, Window
-from fetchd.settings import Account, MaildirDestination, load
+from fetchd.settings import MaildirDestination, Pop3Account, load
 from tests import corpus
 from tests.pipeline.conftest import Mailbox
 from tests.pipeline.home import Home
@@ -192,7 +192,7 @@ WEEK, MONTH = Window(days=7 * DAY), Window(days=30 * DAY)
     ],
 )
 def test_consequences(facts: ServerFacts, leave: Leave, told: list[tuple[Level, str]]) -> None:
-    account = Account(protocol="pop3", host="h", username="u", leave_on_server=leave)
+    account = Pop3Account(protocol="pop3", host="h", username="u", leave_on_server=leave)
     found = list(consequences(account, facts))
     assert [finding.level for finding in found] == [level for level, _ in told]
     for finding, (level, words) in zip(found, told, strict=True):

@@ -1,111 +1,134 @@
 """Settings: found, merged, checked, and every mistake told at once."""
 
+import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from fetchd.errors import SettingsError
-from fetchd.policy.retention import Window
-from fetchd.settings import Account, Archive, Limits, Log, MaildirDestination, Settings, load
+from fetchd.policy.retention import Window, fingerprint
+from fetchd.settings import (
+    Archive,
+    ImapAccount,
+    Limits,
+    Log,
+    MaildirDestination,
+    Pop3Account,
+    Settings,
+    load,
+)
+from fetchd.settings.account import WindowTable, by_protocol
 from fetchd.settings.lines import key_lines
-from fetchd.settings.model import SECRETS, WindowTable
+from tests.settings.files import GOOD, IMAP, MIRROR, problems, written
 
 EXAMPLE = Path(__file__).parents[2] / "settings.example.toml"
-GOOD = """\
-[accounts.my-work]
-protocol = "pop3"
-host = "h"
-username = "u"
-password_env = "FETCHD_SECRET"
-"""
-
-
-def written(folder: Path, text: str, mode: int = 0o600) -> Path:
-    file = folder / "fetchd.toml"
-    file.write_text(text)
-    file.chmod(mode)
-    return file
-
-
-def problems(folder: Path, text: str, mode: int = 0o600, **environ: str) -> str:
-    with pytest.raises(SettingsError) as caught:
-        load(written(folder, text, mode), environ)
-    return str(caught.value).replace(str(folder), "")
 
 
 def test_the_example_loads_and_every_default_in_it_is_the_default() -> None:
     example = load(EXAMPLE, {})
     text = EXAMPLE.read_text()
-    for line in ("port = 995", 'leave_on_server = "forever"', "deliver_to = []"):
-        assert line.split(" = ")[0] in text
-    for model in (Settings, Account, MaildirDestination, Limits, Archive, Log, WindowTable):
+    for model in (Settings, Pop3Account, ImapAccount, MaildirDestination, Limits, Archive, Log,
+                  WindowTable):  # fmt: skip
         for field in model.model_fields:
-            assert field in text, field
-    shown = "\n".join(
-        line.removeprefix("# ")
-        for line in text.splitlines()
-        if line.startswith("# ") and " = " in line and not line.startswith(SAMPLES)
+            assert re.search(rf"\b{field}\b", text), field
+    shown = tomllib.loads("\n".join(uncommented(text.splitlines())))
+    pop3, imap = shown["accounts"]["work"], shown["accounts"]["private"]
+    assert defaults(Pop3Account) <= pop3.keys()
+    assert defaults(ImapAccount) <= pop3.keys() | imap.keys()
+    needed = {"protocol": "imap", "host": "h", "username": "u"}
+    assert by_protocol(imap | needed) == by_protocol(needed)
+    needed = {"protocol": "pop3", "host": "h", "username": "u"}
+    assert by_protocol(pop3 | needed) == by_protocol(needed)
+    for key, model in (("archive", Archive), ("limits", Limits), ("log", Log)):
+        assert shown[key].keys() == model.model_fields.keys()
+        assert model(**shown[key]) == model()
+    maildir = {"kind": "maildir", "path": "x"}
+    assert defaults(MaildirDestination) <= shown["destinations"]["home"].keys()
+    assert MaildirDestination(**shown["destinations"]["home"] | maildir) == MaildirDestination(
+        **maildir
     )
-    defaults = tomllib.loads(shown)
-    for model in (Account, MaildirDestination, Limits, Archive, Log):
-        for name, field in model.model_fields.items():
-            if not field.is_required() and field.default not in (None, ()):
-                assert name in defaults, name
-    assert Account(
-        protocol="pop3",
-        host="h",
-        username="u",
-        **{k: v for k, v in defaults.items() if k in Account.model_fields},
-    ) == Account(protocol="pop3", host="h", username="u")
-    assert Archive(**{k: defaults[k] for k in Archive.model_fields}) == Archive()
-    assert Limits(**{k: defaults[k] for k in Limits.model_fields}) == Limits()
-    assert Log(**{k: defaults[k] for k in Log.model_fields}) == Log()
     assert example.accounts["work"].name == "work"
+    assert isinstance(example.accounts["private"], ImapAccount)
+
+
+def uncommented(lines: list[str]) -> Iterator[str]:
+    """Tables and defaults; neither what is set in the example nor its samples."""
+    for line in lines:
+        if line.startswith("["):
+            yield line
+        elif re.match(r"# [a-z_]+ = ", line) and not line.startswith(SAMPLES):
+            yield line.removeprefix("# ")
+
+
+def defaults(model: type[BaseModel]) -> set[str]:
+    """The settings that have a default which can be written down."""
+    unsaid = (None, ())
+    fields = model.model_fields.items()
+    return {name for name, f in fields if not f.is_required() and f.default not in unsaid}
 
 
 SAMPLES = (
-    "# password", "# ca_file", "# fingerprint", "# client_", "# max_message", "# FETCHD",
-    "# leave_on_server = {", "# its default", "# fetchd", "# what stands",
-    "# Every value", "# Durations",
+    "# password", "# ca_file", "# fingerprint", "# client_", "# max_message", "# retire_to",
+    "# leave_on_server = {", '# mailboxes = ["*",',
 )  # fmt: skip
 
 
-def test_values_and_ports(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("protocol", "tls", "port"),
+    [
+        ("pop3", "implicit", 995),
+        ("pop3", "starttls", 110),
+        ("pop3", "none", 110),
+        ("imap", "implicit", 993),
+        ("imap", "starttls", 143),
+        ("imap", "none", 143),
+    ],
+)
+def test_the_port_follows_from_protocol_and_tls(protocol: str, tls: str, port: int) -> None:
+    table = {"protocol": protocol, "tls": tls, "host": "h", "username": "u"}
+    account = by_protocol(table)
+    assert account == by_protocol(table | {"port": port})
+    assert account.port == port
+    assert by_protocol(table | {"port": 9}).port == 9
+
+
+def test_an_imap_account(tmp_path: Path) -> None:
+    text = IMAP + (
+        'mailboxes = ["*", "!\\\\Junk"]\nretire_to = "\\\\trash"\nfull_pass = "12h"\n'
+        'leave_on_server = { newest = 0, unread = "keep", flagged = "keep" }\n'
+    )
+    account = load(written(tmp_path, text), {}).accounts["my-work"]
+    assert isinstance(account, ImapAccount)
+    assert account.mailboxes == ("*", "!\\Junk")
+    assert account.retire_to == "\\Trash"
+    assert account.full_pass == timedelta(hours=12)
+    assert account.leave_on_server == Window(newest=0, keep_unread=True, keep_flagged=True)
+
+
+def test_what_flags_protect_is_part_of_the_rules_and_changes_none_without() -> None:
+    plain = "days=;since=first_seen;newest=5;max_size=None"  # as catalogs have it
+    assert fingerprint(Window(newest=5)) == plain
+    assert fingerprint(Window(newest=5, keep_unread=True)) == f"{plain};unread=keep"
+    assert fingerprint(Window(newest=5, keep_flagged=True)) == f"{plain};flagged=keep"
+
+
+def test_values(tmp_path: Path) -> None:
     text = GOOD + (
         'tls = "starttls"\nca_file = "ca.pem"\ntimeouts.read = 5\n'
         'leave_on_server = { days = 14, newest = 1000, max_size = "500MB" }\n'
     )
     account = load(written(tmp_path, text), {}).accounts["my-work"]
-    assert account.port == 110
     assert account.ca_file == tmp_path / "ca.pem"
     assert account.timeouts.read == timedelta(seconds=5)
     assert account.timeouts.connect == timedelta(seconds=30)
     expected = Window(timedelta(days=14), newest=1000, max_size=500_000_000)
     assert account.leave_on_server == expected
-
-
-def test_the_environment_overrides_whatever_the_case_of_the_name(tmp_path: Path) -> None:
-    environ = {
-        "FETCHD_ACCOUNTS__MY_WORK__PASSWORD": "s3",
-        "FETCHD_ACCOUNTS__MY_WORK__LEAVE_ON_SERVER__DAYS": "3",
-        "FETCHD_ACCOUNTS__MY_WORK__DELIVER_TO": '["d"]',
-        "FETCHD_DESTINATIONS__D": '{kind = "maildir", path = "x"}',
-        "FETCHD_LIMITS__CONNECTIONS": "2",
-        "FETCHD_CONFIG": "elsewhere",
-        "FETCHD_SECRET": "named by password_env",
-    }
-    settings = load(written(tmp_path, GOOD), environ)
-    account = settings.accounts["my-work"]
-    assert account.password
-    assert account.password.get_secret_value() == "s3"
-    assert account.password_env is None
-    assert account.leave_on_server == Window(timedelta(days=3))
-    assert settings.destinations["d"].path == tmp_path / "x"
-    assert settings.limits.connections == 2
 
 
 @pytest.mark.parametrize(
@@ -132,10 +155,64 @@ def test_the_environment_overrides_whatever_the_case_of_the_name(tmp_path: Path)
         ("_env_file = 'x'\n" + GOOD, ":1: _env_file: unknown key"),
         (GOOD + '[destinations.a]\nkind="maildir"\npath="x"\n'
          '[destinations.b]\nkind="maildir"\npath="./x"', ":11: destinations.b.path: found"),
+        (GOOD.replace("pop3", "pop"), (':2: accounts.my-work.protocol: found "pop", allowed: '
+         '"pop3", "imap" (did you mean "pop3"?)')),
+        (GOOD.replace('protocol = "pop3"\n', ""), "accounts.my-work.protocol: missing, and needed"),
+        (GOOD.replace('"pop3"', "[1]"), "accounts.my-work.protocol: found a list, allowed"),
+        ("accounts.a = 1", ":1: accounts.a: found something that is no table, allowed: a table"),
+        (GOOD + 'mailboxes = ["*"]', (":6: accounts.my-work.mailboxes: mailboxes is for "
+         'protocol = "imap"')),
+        (GOOD + 'mailboxs = ["*"]', ('mailboxs: unknown key (did you mean "mailboxes", which is '
+         'for protocol = "imap"?)')),
+        (GOOD + "zzzzzzz = 1", "allowed: protocol, host, port, tls, username, password, "),
+        (GOOD + "zzzzzzz = 1", "min_tls, allow_plaintext_auth$"),
+        (IMAP + 'mailboxs = ["*"]', 'unknown key (did you mean "mailboxes"?)'),
+        (GOOD + 'leave_on_server = {newest = 1, flagged = "keep"}',
+         'leave_on_server.flagged: flagged is for protocol = "imap"'),
+        (GOOD + "leave_on_server = {zzzzzzz = 1}", "allowed: days, since, newest, max_size$"),
+        (IMAP + "leave_on_server = {zzzzzzz = 1}", "days, since, newest, max_size, unread, f"),
+        (IMAP + "leave_on_server = {flaged = 1}", 'unknown key (did you mean "flagged"?)'),
+        (IMAP + 'leave_on_server = {flagged = "keep"}', "a table with days, newest or max_size"),
+        (IMAP + 'leave_on_server = {newest = 1, unread = "no"}',
+         'leave_on_server.unread: found "no", allowed: "keep"'),
+        (IMAP + 'auth = "apop"', ('auth: found "apop", which is for protocol = "pop3", allowed: '
+         '"auto", "login-command", "plain"')),
+        (GOOD + 'auth = "login-command"', 'for protocol = "imap", allowed: "auto", "user", "apop"'),
+        (GOOD.replace("pop3", "pop") + 'auth = "x"', 'auth: found "x", allowed: "auto", "user", '),
+        (IMAP + "mailboxes = []", "mailboxes: found a list, allowed: a list that is not empty"),
+        (IMAP + 'mailboxes = ["a", "b**"]', (':6: accounts.my-work.mailboxes: found "b**", '
+         'allowed: ** as a whole level, as in "Archive/**"')),
+        (IMAP + "mailboxes = ['\\Snet']", 'allowed: a role: "\\\\All", "\\\\Archive"'),
+        (IMAP + "mailboxes = [1]", "mailboxes: found 1, allowed: text"),
+        (IMAP + 'retire_to = "inbox"', 'found "inbox", allowed: another mailbox than INBOX'),
+        (IMAP + "retire_to = '\\Bin'", 'allowed: a role: "\\\\All", "\\\\Archive"'),
+        (IMAP + "connections = 16", "connections: found 16, allowed: less than or equal to 15"),
+        (IMAP + 'tls = "none"', "allow_plaintext_auth = true is needed"),
+        (GOOD + MIRROR + 'duplicates = "skip"', (':10: destinations.d.duplicates: found "skip", '
+         'allowed with layout = "mirror": "deliver"')),
+        (GOOD + MIRROR.replace("mirror", "flat") + 'removed = "trash"', (":10: destinations.d."
+         'removed: found "trash", allowed with layout = "flat": "keep"')),
+        (GOOD + MIRROR.replace('layout = "mirror"\n', "") + 'removed = "remove"', 'found "remove"'),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, expected: str) -> None:
-    assert expected in problems(tmp_path, text)
+    assert expected in problems(tmp_path, text) + "$"
+
+
+def test_a_mirror_may_follow_the_server(tmp_path: Path) -> None:
+    text = GOOD + MIRROR + 'removed = "trash"\nduplicates = "deliver"'
+    assert load(written(tmp_path, text), {}).destinations["d"].removed == "trash"
+
+
+@pytest.mark.parametrize("protocol", ["pop", "[1]"])
+def test_a_wrong_protocol_hides_no_other_mistake(tmp_path: Path, protocol: str) -> None:
+    text = GOOD.replace("pop3", protocol) + 'tls = "starttls"\ncompress = 1.5\nprot = "x"'
+    told = problems(tmp_path, text)
+    for part in ("protocol", "compress", "prot"):
+        assert f"accounts.my-work.{part}: " in told
+    assert len(told.splitlines()) == 3
+    for noise in ("Input", "tag", "union", "Account", "literal["):
+        assert noise not in told
 
 
 def test_all_mistakes_at_once_and_no_secret_among_them(tmp_path: Path) -> None:
@@ -147,50 +224,6 @@ def test_all_mistakes_at_once_and_no_secret_among_them(tmp_path: Path) -> None:
         assert part in told
     assert "hush" not in told
     assert "FETCHD_SECRET" not in told
-
-
-def test_every_setting_can_be_given_by_the_environment(tmp_path: Path) -> None:
-    environ = {f"FETCHD_{name.upper()}": text for name, text in GIVEN.items()}
-    settings = load(written(tmp_path, GOOD), environ)
-    account = settings.accounts["my-work"]
-    tables = {
-        "accounts__my_work__": account, "destinations__d__": settings.destinations["d"],
-        "limits__": settings.limits, "archive__": settings.archive, "log__": settings.log,
-    }  # fmt: skip
-    for prefix, table in tables.items():
-        for name, field in type(table).model_fields.items():
-            if name not in SECRETS:
-                assert prefix + name in GIVEN
-                assert field.is_required() or getattr(table, name) != field.default, name
-    assert account.password_command == ("pass", "show")
-    assert account.password_env is None
-    assert settings.data_dir == tmp_path / "x"
-
-
-GIVEN = {
-    "data_dir": "x", "limits__connections": "2", "limits__connections_per_host": "1",
-    "archive__keep": "9d", "archive__segment_size": "9MB",
-    "log__level": "debug", "log__format": "json", "log__transcript": "true",
-    "destinations__d__kind": "maildir", "destinations__d__path": "x",
-    "destinations__d__duplicates": "skip", "destinations__d__newline": "crlf",
-    **{f"accounts__my_work__{name}": text for name, text in {
-        "protocol": "pop3", "host": "b", "port": "9", "tls": "starttls", "username": "v",
-        "password_command": '["pass", "show"]', "auth": "user", "deliver_to": '["d"]',
-        "leave_on_server": "none", "retire_share": "0.1", "max_message_size": "9MB",
-        "timeouts": '{connect = "9s"}', "ca_file": "c", "fingerprint": "0" * 64,
-        "client_certificate": "c", "min_tls": "1.3", "allow_plaintext_auth": "true",
-    }.items()},
-}  # fmt: skip
-
-
-def test_a_table_that_only_the_environment_has_is_told_by_its_variable(tmp_path: Path) -> None:
-    told = problems(tmp_path, GOOD, FETCHD_ACCOUNTS__NEW__HOST="h")
-    assert "FETCHD_ACCOUNTS__NEW__HOST: accounts.new.protocol: missing, and needed" in told
-
-
-def test_a_misspelt_variable_is_told(tmp_path: Path) -> None:
-    told = problems(tmp_path, GOOD, FETCHD_LIMITS__CONECTIONS="1")
-    assert "did you mean FETCHD_LIMITS__CONNECTIONS?" in told
 
 
 def test_a_readable_file_with_a_password_is_refused(tmp_path: Path) -> None:
