@@ -90,8 +90,24 @@ class RemoteRecord:
     # What only IMAP tells of a message, see policy.plan.RemoteMessage:
     flags: str = ""
     arrived: datetime | None = None
-    object_id: bytes = b""
+    object_id: str = ""
     labels: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        account: str,
+        mailbox: str,
+        message: RemoteMessage,
+        digest: bytes,
+        seen_at: datetime,
+        rules: str,
+    ) -> "RemoteRecord":
+        """That this message of a listing is the one of that digest."""
+        return cls(
+            account, mailbox, message.uid, message.size, digest, seen_at, rules, message.flags,
+            message.arrived, message.object_id, message.labels,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +167,22 @@ class Outgoing:
     attempts: int
     doubtful: bool
     body: Body
+    mailbox: str = ""  # where it was found
+    flags: str = ""  # as IMAP told them
+    arrived: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of a message on its server after it was delivered to a mirror.
+
+    `flags` None: it is no longer there.
+    """
+
+    key: str  # of its delivery
+    account: str
+    mailbox: str
+    flags: str | None
 
 
 class Outcome(StrEnum):
@@ -176,6 +208,12 @@ class DeliverySession(Protocol):
 
     async def settle(self) -> list[Settled]:
         """Make all that was put durable and say, for each, what became of it."""
+
+    async def follow(self, changes: Sequence[Change]) -> None:
+        """A mirror does what was done on the server, others nothing; may be repeated.
+
+        DeliveryDeferred when it cannot be done now.
+        """
 
     async def close(self) -> None:
         """Give up what was put and not settled, and let go."""
@@ -204,11 +242,13 @@ class HeaderDigest:
     """SHA-256 of a message's header as `message.header_digest` computes it.
 
     `distinctive`: it holds what no second message would have, see `message`.
+    `header` are its octets, for whoever shows it.
     """
 
     remote: RemoteMessage
     digest: bytes
     distinctive: bool
+    header: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +272,20 @@ class Session(Protocol):
     def in_progress(self) -> RemoteMessage | None:
         """The message whose answer is due first: where the line broke, if it breaks."""
 
-    async def mailboxes(self) -> Sequence[str]: ...
+    async def mailboxes(self) -> Sequence[str]:
+        """Those that the account's settings want, in the order in which to visit them."""
 
-    async def list(self, mailbox: str, unchanged: bytes | None = None) -> "Listing | None":
-        """What is there; None when the listing's digest still is `unchanged`."""
+    async def absent(self, mailboxes: Iterable[str]) -> frozenset[str]:
+        """Those of them that the server does not have (any more), wanted or not."""
+
+    async def list(
+        self, mailbox: str, unchanged: bytes | None = None, *, whole: bool = True
+    ) -> "Listing | None":
+        """What is there; None when the listing's digest still is `unchanged`.
+
+        `whole` False: what has changed since `unchanged` will do, where the server
+        can tell. What `headers`, `fetch` and `retire` are then asked for lies here.
+        """
 
     def headers(self, messages: Sequence[RemoteMessage]) -> AsyncGenerator[HeaderDigest, None]:
         """Header digests, pipelined; messages whose header cannot be had are left out."""
@@ -245,8 +295,11 @@ class Session(Protocol):
     ) -> AsyncGenerator[Fetched | Unavailable, None]:
         """Bodies, pipelined, in the order given."""
 
-    async def retire(self, messages: Sequence[RemoteMessage]) -> None:
-        """Ask the server to drop these; a fact only when `close` returns them."""
+    async def retire(self, messages: Sequence[RemoteMessage]) -> frozenset[bytes]:
+        """Ask the server to drop these; the uids whose removal it confirmed at once.
+
+        What it confirms only at the end, `close` returns.
+        """
 
     async def keep_alive(self) -> None:
         """Let the server know that we are still there while something else takes its time."""

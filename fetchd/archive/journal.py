@@ -136,7 +136,7 @@ def _remote(remote: RemoteRecord, places: dict[_Place, int]) -> list[Any]:
     # POP3 knows nothing of these.
     if remote.flags or remote.arrived or remote.object_id or remote.labels:
         arrived = remote.arrived and micros(remote.arrived)
-        row += [remote.flags, arrived, remote.object_id.hex(), remote.labels]
+        row += [remote.flags, arrived, remote.object_id, remote.labels]
     return row
 
 
@@ -146,7 +146,7 @@ def _read_remote(row: list[Any], places: list[_Place]) -> RemoteRecord:
     flags, arrived, object_id, labels = more or ("", None, "", "")
     return RemoteRecord(
         account, mailbox, bytes.fromhex(uid), size, bytes.fromhex(digest), seen, rules, flags,
-        None if arrived is None else moment(arrived), bytes.fromhex(object_id), labels,
+        None if arrived is None else moment(arrived), object_id, labels,
     )  # fmt: skip
 
 

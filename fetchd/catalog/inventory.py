@@ -26,9 +26,13 @@ SELECT r.uid, r.state, r.size, r.first_seen, r.digest,
     CASE WHEN r.state = 'retiring' THEN m.header_digest END, r.rules,
     CASE WHEN r.digest IS NULL OR m.expired = 1 THEN 0 WHEN m.segment_id IS NULL THEN 1
         ELSE m.damaged END,
-    r.retry_at, r.reason, r.attempts, {} FROM remote_message r
+    r.retry_at, r.reason, r.attempts, r.flags, r.labels, {} FROM remote_message r
     LEFT JOIN message m ON m.digest = r.digest
 WHERE r.mailbox_id = (SELECT id FROM mailbox WHERE account = ? AND name = ?) AND {}"""
+_STATE = (
+    "SELECT listing_digest, asked_digest, rules, next_due, on_server, on_server_octets,"
+    " last_run_at, name FROM mailbox"
+)
 _PRESENT = "r.state IN ('stored', 'quarantined', 'retiring')"
 
 
@@ -60,8 +64,11 @@ def inventory(
     listed: Collection[bytes] = (),
     *,
     arrivals: bool = False,
+    only_listed: bool = False,
 ) -> Inventory:
     """What should be on the server, and what is remembered of other uids that are `listed`.
+
+    `only_listed`: nothing else, for a listing that tells only what has changed.
 
     The long past (retired, gone) is only looked up by the uids of the listing:
     it may be many times the size of the mailbox. A hundred thousand messages have to
@@ -72,12 +79,12 @@ def inventory(
         "SELECT digest, key FROM delivery WHERE state IN ('pending', 'deferred', 'failed')"
     )
     unsettled, keys = {row[0] for row in owed}, {row[1] for row in owed}
-    more = ("m.internal_date" if arrivals else "NULL") + (", m.copy_key" if keys else ", NULL")
+    more = ("coalesce(r.arrived, m.internal_date)" if arrivals else "NULL") + (
+        ", m.copy_key" if keys else ", NULL"
+    )
     place = (account, mailbox)
-    known = {
-        row[0]: _known(row, unsettled, keys)
-        for row in catalog.scan(_KNOWN.format(more, _PRESENT), place)
-    }
+    present = () if only_listed else catalog.scan(_KNOWN.format(more, _PRESENT), place)
+    known = {row[0]: _known(row, unsettled, keys) for row in present}
     strange = [uid for uid in listed if uid not in known]
     past = _KNOWN.format(more, "r.uid IN ({})")
     known |= {row[0]: _known(row, unsettled, keys) for row in catalog.each(past, strange, place)}
@@ -85,7 +92,8 @@ def inventory(
 
 
 def _known(row: tuple[Any, ...], unsettled: set[bytes], keys: set[str]) -> Known:
-    _, state, size, seen, digest, header, rules, damaged, retry, reason, tries, arrived, copy = row
+    _, state, size, seen, digest, header, rules, damaged, retry, reason, tries, *tail = row
+    flags, labels, arrived, copy = tail
     return Known(
         state=RemoteState(state),
         size=size,
@@ -100,6 +108,8 @@ def _known(row: tuple[Any, ...], unsettled: set[bytes], keys: set[str]) -> Known
         reason=reason,
         attempts=tries,
         arrived=moment_or_none(arrived),
+        flags=sys.intern(flags),
+        labels=sys.intern(labels),
     )
 
 
@@ -136,14 +146,12 @@ def candidates(
 
 
 def mailbox_state(catalog: Catalog, account: str, mailbox: str) -> MailboxState:
-    rows = catalog.rows(
-        "SELECT listing_digest, asked_digest, rules, next_due, on_server, on_server_octets,"
-        " last_run_at FROM mailbox WHERE account = ? AND name = ?",
-        (account, mailbox),
-    )
-    if not rows:
-        return MailboxState()
-    listing, asked, rules, due, count, octets, run = rows[0]
+    rows = catalog.rows(f"{_STATE} WHERE account = ? AND name = ?", (account, mailbox))
+    return _state(rows[0]) if rows else MailboxState()
+
+
+def _state(row: tuple[Any, ...]) -> MailboxState:
+    listing, asked, rules, due, count, octets, run, _ = row
     return MailboxState(
         listing, asked, rules, moment_or_none(due), count, octets, moment_or_none(run)
     )
@@ -178,6 +186,43 @@ def save_mailbox_state(catalog: Catalog, account: str, mailbox: str, state: Mail
                 box,
             ),
         )
+
+
+def mailbox_states(catalog: Catalog, account: str) -> dict[str, MailboxState]:
+    """The state of every mailbox of an account."""
+    rows = catalog.rows(f"{_STATE} WHERE account = ?", (account,))
+    return {row[-1]: _state(row) for row in rows}
+
+
+def reflag(catalog: Catalog, account: str, mailbox: str, messages: Iterable[RemoteMessage]) -> None:
+    """The server tells other flags of them than before."""
+    with catalog.transaction() as db:
+        box = mailbox_id(db, account, mailbox)
+        db.executemany(
+            "UPDATE remote_message SET flags = ?, labels = ? WHERE mailbox_id = ? AND uid = ?",
+            [(m.flags, m.labels, box, m.uid) for m in messages],
+        )
+
+
+def present(catalog: Catalog, account: str, mailbox: str) -> dict[bytes, bytes]:
+    """The digests of the messages that should be there, by uid; empty where not fetched yet."""
+    box = "SELECT id FROM mailbox WHERE account = ? AND name = ?"
+    rows = catalog.rows(
+        "SELECT uid, coalesce(digest, x'') FROM remote_message r"  # noqa: S608
+        f" WHERE mailbox_id = ({box}) AND {_PRESENT}",
+        (account, mailbox),
+    )
+    return dict(rows)
+
+
+def by_object(catalog: Catalog, account: str, objects: Iterable[str]) -> dict[str, bytes]:
+    """What is readable of these objects of the account (EMAILID), its digest."""
+    sql = (
+        "SELECT r.object_id, r.digest FROM remote_message r JOIN mailbox b ON b.id = r.mailbox_id"  # noqa: S608
+        f" JOIN message m ON m.digest = r.digest WHERE b.account = ? AND {READABLE}"
+        " AND r.object_id <> '' AND r.object_id IN ({})"
+    )
+    return dict(catalog.each(sql, objects, before=(account,)))
 
 
 def mark_gone(catalog: Catalog, account: str, mailbox: str, uids: Iterable[bytes]) -> None:

@@ -7,13 +7,18 @@ from typing import Any
 
 from fetchd.catalog.database import Catalog
 from fetchd.contracts import Commit, Location, QueuedDelivery, RemoteRecord, StoredMessage
-from fetchd.instants import micros, moment
+from fetchd.instants import micros, moment, moment_or_none
 from fetchd.message import Summary
 
 _MESSAGES = """
 SELECT digest, size, internal_date, message_id, date, sender, recipients, subject, header_digest,
     copy_key
 FROM message WHERE digest IN ({}) ORDER BY id"""
+
+_REMOTES = """
+SELECT b.account, b.name, r.uid, r.size, r.digest, r.first_seen, r.rules, r.flags, r.arrived,
+    r.object_id, r.labels
+FROM remote_message r JOIN mailbox b ON b.id = r.mailbox_id WHERE r.digest IN ({})"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +135,7 @@ def facts(catalog: Catalog, digests: Sequence[bytes]) -> Commit:
     )
     return Commit(
         messages=tuple(_stored(row) for row in catalog.each(_MESSAGES, digests)),
-        remotes=tuple(
-            RemoteRecord(account, mailbox, uid, size, digest, moment(seen), rules)
-            for account, mailbox, uid, size, digest, seen, rules in catalog.each(
-                "SELECT b.account, b.name, r.uid, r.size, r.digest, r.first_seen, r.rules"
-                " FROM remote_message r JOIN mailbox b ON b.id = r.mailbox_id"
-                " WHERE r.digest IN ({})",
-                digests,
-            )
-        ),
+        remotes=tuple(_remote(row) for row in catalog.each(_REMOTES, digests)),
         deliveries=tuple(
             QueuedDelivery(destination, digest, account, mailbox, uid, moment(queued), key)
             for digest, destination, account, mailbox, uid, queued, key, _ in rows
@@ -150,6 +147,14 @@ def facts(catalog: Catalog, digests: Sequence[bytes]) -> Commit:
 def _stored(row: tuple[Any, ...]) -> StoredMessage:
     digest, size, internal_date, *summary = row
     return StoredMessage(digest, size, None, Summary(*summary), moment(internal_date))
+
+
+def _remote(row: tuple[Any, ...]) -> RemoteRecord:
+    account, mailbox, uid, size, digest, seen, rules, flags, arrived, object_id, labels = row
+    return RemoteRecord(
+        account, mailbox, uid, size, digest, moment(seen), rules, flags, moment_or_none(arrived),
+        object_id, labels,
+    )  # fmt: skip
 
 
 def segments(catalog: Catalog) -> list[SegmentUse]:

@@ -20,9 +20,11 @@ _OPEN = f"{UNSETTLED} AND state <> 'failed'"
 
 _OUTGOING = """
 SELECT d.id, d.destination, d.key, d.account, d.mailbox, d.uid, d.digest, m.size, d.queued_at,
-    d.attempts, s.path, m.frame_offset, m.frame_length, m.inner
+    d.attempts, s.path, m.frame_offset, m.frame_length, m.inner, coalesce(r.flags, ''), r.arrived
 FROM delivery d LEFT JOIN message m ON m.digest = d.digest
 LEFT JOIN segment s ON s.id = m.segment_id
+LEFT JOIN mailbox b ON b.account = d.account AND b.name = d.mailbox
+LEFT JOIN remote_message r ON r.mailbox_id = b.id AND r.uid = d.uid
 WHERE d.state IN ('pending', 'deferred') AND d.id IN ({}) ORDER BY d.id"""
 
 _LISTING = """
@@ -47,6 +49,8 @@ class OutgoingRow:
     attempts: int
     doubtful: bool
     location: Location | None
+    flags: str = ""
+    arrived: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,43 @@ def claim_due(
         db.executemany("UPDATE delivery SET owner = ? WHERE id = ?", held)
     inherited = {row[0] for row in rows if row[1]}
     return _outgoing(catalog, [row[0] for row in rows], inherited)
+
+
+def outgoing(catalog: Catalog, ids: Iterable[int]) -> list[OutgoingRow]:
+    """These deliveries, which this process holds already."""
+    return _outgoing(catalog, ids, set())
+
+
+def made(
+    catalog: Catalog,
+    destination: str,
+    account: str,
+    mailbox: str,
+    messages: Mapping[bytes, bytes],
+) -> dict[bytes, str]:
+    """The key under which a message of this mailbox was delivered there; uid -> digest given.
+
+    A message that was renumbered goes by the uid it had then, hence the digests.
+    """
+    found: dict[bytes, dict[bytes, str]] = {}
+    sql = (
+        "SELECT digest, uid, key FROM delivery WHERE destination = ? AND account = ?"
+        " AND mailbox = ? AND state = 'delivered' AND digest IN ({})"
+    )
+    place = (destination, account, mailbox)
+    for digest, uid, key in catalog.each(sql, set(messages.values()), before=place):
+        found.setdefault(digest, {})[uid] = key
+    keys: dict[bytes, str] = {}
+    renumbered = []
+    for uid, digest in messages.items():
+        if key := found.get(digest, {}).pop(uid, ""):
+            keys[uid] = key
+        else:
+            renumbered.append(uid)
+    for uid in renumbered:
+        if left := found.get(messages[uid]):
+            keys[uid] = left.pop(next(iter(left)))
+    return keys
 
 
 def settle(
@@ -169,7 +210,7 @@ def _row(row: tuple[Any, ...], inherited: bool) -> OutgoingRow:
     attempts = row[9]
     place = Location(*row[10:14]) if row[10] is not None else None
     tail = (row[7] or 0, moment(row[8]), attempts, attempts > 0 or inherited, place)
-    values: tuple[Any, ...] = (*row[:7], *tail)
+    values: tuple[Any, ...] = (*row[:7], *tail, row[14], moment_or_none(row[15]))
     return OutgoingRow(*values)
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from fetchd.catalog.database import Catalog, insert_many
 from fetchd.contracts import Commit, QueuedDelivery, Recorded, RemoteRecord, StoredMessage
-from fetchd.instants import micros
+from fetchd.instants import micros, micros_or_none
 
 REPLAYED = "replay"  # owner of replayed deliveries: nobody alive, so they are doubtful
 
@@ -31,14 +31,16 @@ WHERE excluded.segment_id IS NOT NULL AND (message.segment_id IS NULL OR message
         OR message.frame_offset <> excluded.frame_offset)))"""
 
 _REMOTE = """
-INSERT INTO remote_message (mailbox_id, uid, size, digest, state, rules, first_seen, fetched_at)
-VALUES (?,?,?,?,'stored',?,?,?)
+INSERT INTO remote_message (mailbox_id, uid, size, digest, state, rules, first_seen, fetched_at,
+    flags, arrived, object_id, labels)
+VALUES (?,?,?,?,'stored',?,?,?,?,?,?,?)
 ON CONFLICT (mailbox_id, uid) DO UPDATE SET size = excluded.size,
     first_seen = CASE WHEN remote_message.digest <> excluded.digest THEN excluded.first_seen
         ELSE remote_message.first_seen END,
     digest = excluded.digest,
     state = 'stored', rules = excluded.rules, fetched_at = excluded.fetched_at,
-    retired_at = NULL, attempts = 0, retry_at = NULL, reason = ''"""
+    retired_at = NULL, attempts = 0, retry_at = NULL, reason = '', flags = excluded.flags,
+    arrived = excluded.arrived, object_id = excluded.object_id, labels = excluded.labels"""
 
 _DELIVERY = """
 INSERT INTO delivery (destination, key, digest, account, mailbox, uid, state, queued_at, owner)
@@ -119,7 +121,8 @@ def _write_remotes(db: sqlite3.Connection, records: Iterable[RemoteRecord]) -> N
         if place not in ids:
             ids[place] = mailbox_id(db, *place)
         seen = micros(r.seen_at)
-        rows.append((ids[place], r.uid, r.size, r.digest, r.rules, seen, seen))
+        told = (r.flags, micros_or_none(r.arrived), r.object_id, r.labels)
+        rows.append((ids[place], r.uid, r.size, r.digest, r.rules, seen, seen, *told))
     insert_many(db, _REMOTE, rows)
 
 

@@ -143,9 +143,15 @@ CREATE TABLE remote_message (
 	attempts INTEGER DEFAULT 0 NOT NULL,
 	retry_at BIGINT,
 	reason VARCHAR DEFAULT '' NOT NULL,
+	flags VARCHAR DEFAULT '' NOT NULL,
+	arrived BIGINT,
+	object_id VARCHAR DEFAULT '' NOT NULL,
+	labels VARCHAR DEFAULT '' NOT NULL,
 	PRIMARY KEY (mailbox_id, uid),
 	FOREIGN KEY(mailbox_id) REFERENCES mailbox (id)
 )
  WITHOUT ROWID;
 
 CREATE INDEX remote_message_digest ON remote_message (digest);
+
+CREATE INDEX remote_message_object ON remote_message (object_id) WHERE object_id <> '';

@@ -57,6 +57,12 @@ class RemoteMessage(SQLModel, table=True):
     __tablename__ = "remote_message"
     __table_args__ = (
         Index("remote_message_digest", "digest"),
+        Index(
+            "remote_message_object",
+            "object_id",
+            sqlite_where=text("object_id <> ''"),
+            postgresql_where=text("object_id <> ''"),
+        ),
         {"sqlite_with_rowid": False},
     )
     mailbox_id: int = Field(primary_key=True, foreign_key="mailbox.id")
@@ -71,6 +77,10 @@ class RemoteMessage(SQLModel, table=True):
     attempts: int = _field(0)
     retry_at: int | None = Field(default=None, sa_type=BigInteger)
     reason: str = _field("")
+    flags: str = _field("")
+    arrived: int | None = Field(default=None, sa_type=BigInteger)
+    object_id: str = _field("")
+    labels: str = _field("")
 
 
 class Segment(SQLModel, table=True):

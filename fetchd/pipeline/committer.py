@@ -15,7 +15,7 @@ again in its turn, without that.
 import asyncio
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -34,16 +34,21 @@ from fetchd.contracts import (
 from fetchd.errors import ArchiveError, CatalogError, FetchdError
 from fetchd.message import Summary, examine
 from fetchd.pipeline.storage import Storage, commit
+from fetchd.policy.plan import RemoteMessage
 
 GROUP_OCTETS = 16 << 20  # one fsync for at most so much: bounds memory and what a crash costs
 
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A destination that gets every new message of an account."""
+    """A destination that gets every new message of an account.
+
+    A `mirror` has a copy for each place where the server has one.
+    """
 
     destination: str
     skip_duplicates: bool
+    mirror: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class Origin:
     rules: str
     owed: tuple[Owed, ...]
     recognised: frozenset[bytes] = frozenset()
+    many_mailboxes: bool = False  # of this account: the same octets may stand in several
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,28 @@ class Committer:
         """Record that these uids hold messages that are stored already."""
         if records:
             await self._storage.blocking(self._write_facts, records)
+
+    async def link(self, origin: Origin, known: Mapping[RemoteMessage, bytes]) -> list[int]:
+        """Record that messages, whose digests are given, are in one more mailbox.
+
+        A mirror is owed them there; gives the ids of its deliveries, which are in our hands.
+        """
+        now = self._now()
+        records = [
+            RemoteRecord.of(origin.account, origin.mailbox, message, digest, now, origin.rules)
+            for message, digest in known.items()
+        ]
+        deliveries = [
+            QueuedDelivery(
+                owed.destination, digest, origin.account, origin.mailbox, message.uid, now,
+                _place_key(origin, message.uid, digest),
+            )
+            for message, digest in known.items()
+            for owed in origin.owed
+            if owed.mirror
+        ]  # fmt: skip
+        queued = await self._storage.blocking(self._write_facts, records, deliveries)
+        return list(queued.values())
 
     def note_delivered(self, settled: Iterable[tuple[str, str]]) -> None:
         """These (destination, key) pairs go into the journal with the next commit."""
@@ -243,24 +271,41 @@ class Committer:
             for batch, deliveries in zip(group, made, strict=True)
         ]
 
-    def _write_facts(self, remotes: Sequence[RemoteRecord] = ()) -> None:
+    def _write_facts(
+        self, remotes: Sequence[RemoteRecord] = (), deliveries: Sequence[QueuedDelivery] = ()
+    ) -> dict[tuple[str, str], int]:
         """A commit without octets."""
         with self._writing:
             delivered = tuple(self._delivered)
-            facts = Commit(remotes=tuple(remotes), delivered=delivered)
-            commit(self._storage, (), lambda _: facts)
+            facts = Commit(
+                remotes=tuple(remotes), deliveries=tuple(deliveries), delivered=delivered
+            )
+            queued = commit(self._storage, (), lambda _: facts)
             del self._delivered[: len(delivered)]
+            return queued
 
 
 def delivery_key(origin: Origin, owed: Owed, message: Examined) -> str:
     """Names one delivery for ever; where duplicates are skipped, by content alone.
 
     Content is the `copy_key`, so copies that differ only in trace fields share it.
+    In an account of many mailboxes the same octets are one message that was copied,
+    moved or labelled: only a mirror gets it for each place.
     """
     if owed.skip_duplicates:
         return message.summary.copy_key.hex()[:32]
-    place = f"{origin.account}\0{origin.mailbox}\0".encode("utf-8", "surrogateescape")
-    return hashlib.sha256(message.digest + place + message.fetched.remote.uid).hexdigest()[:32]
+    if origin.many_mailboxes and not owed.mirror:
+        return hashlib.sha256(message.digest + _octets(f"{origin.account}\0")).hexdigest()[:32]
+    return _place_key(origin, message.fetched.remote.uid, message.digest)
+
+
+def _place_key(origin: Origin, uid: bytes, digest: bytes) -> str:
+    place = _octets(f"{origin.account}\0{origin.mailbox}\0")
+    return hashlib.sha256(digest + place + uid).hexdigest()[:32]
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _first_of_each(messages: Sequence[Examined], known: Set[bytes]) -> tuple[Examined, ...]:
@@ -271,7 +316,7 @@ def _first_of_each(messages: Sequence[Examined], known: Set[bytes]) -> tuple[Exa
 
 def _examined(fetched: Fetched, now: datetime) -> Examined:
     digest, summary, arrived = examine(fetched.body.chunks())
-    return Examined(fetched, digest, summary, arrived or now)
+    return Examined(fetched, digest, summary, fetched.remote.arrived or arrived or now)
 
 
 def _entry(origin: Origin, one: Examined) -> tuple[str, int, Body]:
@@ -295,9 +340,8 @@ def _stored(batch: _Batch, located: Sequence[Location]) -> Iterable[StoredMessag
 def _remotes(batch: _Batch) -> Iterable[RemoteRecord]:
     origin = batch.origin
     for one in batch.messages:
-        remote = one.fetched.remote
-        yield RemoteRecord(
-            origin.account, origin.mailbox, remote.uid, remote.size, one.digest, batch.seen_at,
+        yield RemoteRecord.of(
+            origin.account, origin.mailbox, one.fetched.remote, one.digest, batch.seen_at,
             origin.rules,
         )  # fmt: skip
 

@@ -19,7 +19,7 @@ from datetime import datetime
 
 from fetchd.catalog import keeping, outbox
 from fetchd.catalog.outbox import OutgoingRow
-from fetchd.contracts import DeliverySession, Outcome, Outgoing, Settled
+from fetchd.contracts import Change, DeliverySession, Outcome, Outgoing, Settled
 from fetchd.errors import ArchiveDamaged
 from fetchd.pipeline.committer import Committed, Committer
 from fetchd.pipeline.storage import Storage, make_spool
@@ -84,7 +84,8 @@ class Deliveries:
                 Outgoing(
                     id=id_, key=queued.key, account=queued.account, digest=queued.digest,
                     size=message.fetched.body.size, queued_at=queued.queued_at, attempts=0,
-                    doubtful=False, body=message.fetched.body,
+                    doubtful=False, body=message.fetched.body, mailbox=queued.mailbox,
+                    flags=message.fetched.remote.flags, arrived=message.fetched.remote.arrived,
                 )
             )  # fmt: skip
         for destination, outgoing in by_destination.items():
@@ -109,6 +110,16 @@ class Deliveries:
             for row in claimed:
                 await self._put_stored(row)
 
+    async def put_held(self, ids: Sequence[int]) -> None:
+        """Hand over deliveries that are in our hands, from the archive."""
+        rows = await self._storage.blocking(outbox.outgoing, self._storage.catalog, ids)
+        for row in rows:
+            await self._put_stored(row)
+
+    async def follow(self, destination: str, changes: Sequence[Change]) -> None:
+        """Let a mirror follow what became of messages on their server."""
+        await self._desks[destination].follow(changes)
+
     async def _put_stored(self, row: OutgoingRow) -> None:
         desk = self._desks[row.destination]
         if row.location is None:
@@ -130,7 +141,8 @@ class Deliveries:
                     Outgoing(
                         id=row.id, key=row.key, account=row.account, digest=row.digest,
                         size=row.size, queued_at=row.queued_at, attempts=row.attempts,
-                        doubtful=row.doubtful, body=body,
+                        doubtful=row.doubtful, body=body, mailbox=row.mailbox,
+                        flags=row.flags, arrived=row.arrived,
                     )
                 ]
             )  # fmt: skip
@@ -220,6 +232,10 @@ class _Desk:
             settled = await self._session.settle()
             puts = {one.id: self._open.pop(one.id) for one in settled if one.id in self._open}
             await self._record(settled, puts)
+
+    async def follow(self, changes: Sequence[Change]) -> None:
+        async with self._turn:
+            await self._session.follow(changes)
 
     async def defer(self, row: OutgoingRow, reason: str) -> None:
         """This delivery cannot even be tried now."""

@@ -16,7 +16,7 @@ from fetchd.errors import UsageError
 from fetchd.pipeline.committer import Origin, Owed
 from fetchd.pipeline.storage import Storage
 from fetchd.policy.retention import Leave, Window, fingerprint
-from fetchd.settings import Account, Settings
+from fetchd.settings import Account, Destination, Settings
 from fetchd.sources import open_session
 from fetchd.telemetry import conceal, log
 
@@ -54,13 +54,19 @@ class Errand:
         return isinstance(self.leave, Window) and self.leave.since == "arrival"
 
     @property
+    def mirrors(self) -> tuple[str, ...]:
+        """The names of those that follow what happens on the server."""
+        return tuple(owed.destination for owed in self.owed if owed.mirror)
+
+    @property
     def destinations(self) -> tuple[str, ...]:
         """The names of those who get each new message."""
         return tuple(owed.destination for owed in self.owed)
 
     def origin(self, mailbox: str, recognised: frozenset[bytes]) -> Origin:
         """What the committer must know of a batch of this mailbox."""
-        return Origin(self.account, mailbox, self.rules, self.owed, recognised)
+        many = self.protocol == "imap"
+        return Origin(self.account, mailbox, self.rules, self.owed, recognised, many)
 
 
 def errands(settings: Settings, names: Sequence[str], storage: Storage) -> list[Errand]:
@@ -88,13 +94,16 @@ def _errand(settings: Settings, account: Account, storage: Storage) -> Errand:
         host=account.host.lower(),
         open=enter,
         owed=tuple(
-            Owed(name, settings.destinations[name].duplicates == "skip")
-            for name in dict.fromkeys(account.deliver_to)
+            _owed(name, settings.destinations[name]) for name in dict.fromkeys(account.deliver_to)
         ),
         leave=account.leave_on_server,
         retire_share=account.retire_share,
         max_message_size=account.max_message_size,
     )
+
+
+def _owed(name: str, destination: Destination) -> Owed:
+    return Owed(name, destination.duplicates == "skip", destination.layout == "mirror")
 
 
 def _transcript(account: str) -> Callable[[str, str], None]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from fetchd.catalog import inventory as inventories
 from fetchd.catalog.inventory import MailboxState
 from fetchd.contracts import Session
 from fetchd.errors import FetchdError, Scope
@@ -76,9 +77,12 @@ async def plan_round(
 async def _plan_account(errand: Errand, storage: Storage) -> AccountPlan:
     try:
         session = await errand.open(False)
+        states = await storage.blocking(inventories.mailbox_states, storage.catalog, errand.account)
         try:
             plans = [
-                await _plan_mailbox(session, mailbox, errand, storage)
+                await _plan_mailbox(
+                    session, mailbox, states.get(mailbox, MailboxState()), errand, storage
+                )
                 for mailbox in await session.mailboxes()
             ]
             if session.facts.expire_days == 0:
@@ -96,10 +100,10 @@ async def _plan_account(errand: Errand, storage: Storage) -> AccountPlan:
 
 
 async def _plan_mailbox(
-    session: Session, mailbox: str, errand: Errand, storage: Storage
+    session: Session, mailbox: str, state: MailboxState, errand: Errand, storage: Storage
 ) -> MailboxPlan:
     now = datetime.now(UTC)
-    survey = await survey_mailbox(session, mailbox, errand, storage, now)
+    survey = await survey_mailbox(session, mailbox, state, errand, storage, now)
     if isinstance(survey, MailboxState):
         return MailboxPlan(mailbox, survey.on_server, unchanged=True)
     known = survey.inventory.messages
@@ -110,10 +114,15 @@ async def _plan_mailbox(
     plan = survey.plan
     return MailboxPlan(
         mailbox=mailbox,
-        on_server=len(survey.listing.messages),
+        on_server=survey.listing.on_server,
         fetch=_planned((m, _why_fetched(survey, m)) for m in survey.wanted),
         adopt=_planned(
-            (m, f"is {digest.hex()[:12]}, by its header") for m, digest in survey.adopted.items()
+            [
+                *((m, f"is {digest.hex()[:12]}, by its header")
+                  for m, digest in survey.adopted.items()),
+                *((m, f"is {digest.hex()[:12]}, says the server")
+                  for m, digest in survey.linked.items()),
+            ]
         ),
         gone=tuple(
             PlannedMessage(uid, known[uid].size, "no longer on the server")

@@ -33,6 +33,7 @@ class RunReport:
     fetched: int = 0
     octets: int = 0
     adopted: int = 0
+    linked: int = 0  # stored already, and found in one more mailbox
     confirmed: int = 0  # we had asked the server to drop them, and it still has them
     delivered: int = 0
     deferred: int = 0
@@ -67,7 +68,7 @@ class RunReport:
     @property
     def progress(self) -> int:
         """Grows with whatever need not be done again after a broken line."""
-        return self.fetched + self.adopted + self.confirmed
+        return self.fetched + self.adopted + self.linked + self.confirmed
 
     @property
     def quarantined(self) -> int:

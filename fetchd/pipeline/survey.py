@@ -41,6 +41,7 @@ class Survey:
     plan: FetchPlan
     missing: frozenset[bytes]  # digests of what should be there, and may be under another uid
     adopted: Mapping[RemoteMessage, bytes]
+    linked: Mapping[RemoteMessage, bytes]  # new here, and stored already from another mailbox
     wanted: tuple[RemoteMessage, ...]  # bodies to fetch, in this order
     too_large: tuple[RemoteMessage, ...]
 
@@ -61,8 +62,8 @@ class Survey:
             if known.digest in adopted
         }
         return tuple(
-            RemoteRecord(
-                errand.account, self.mailbox, message.uid, message.size, digest,
+            RemoteRecord.of(
+                errand.account, self.mailbox, message, digest,
                 *before.get(digest, (now, errand.rules)),
             )
             for message, digest in self.adopted.items()
@@ -85,19 +86,20 @@ class Survey:
 async def survey_mailbox(
     session: Session,
     mailbox: str,
+    state: MailboxState,
     errand: Errand,
     storage: Storage,
     now: datetime,
     blind: frozenset[bytes] = frozenset(),
 ) -> Survey | MailboxState:
-    """The survey; only the remembered state where nothing has changed and nothing is due.
+    """The survey; only the remembered `state` where nothing has changed and nothing is due.
 
     The headers of `blind` uids cannot be had.
     """
-    state = await storage.blocking(
-        inventories.mailbox_state, storage.catalog, errand.account, mailbox
+    # A window is about the whole mailbox; where all stays, what has changed is enough.
+    listing = await session.list(
+        mailbox, state.recognises(errand.terms, now), whole=errand.leave != "forever"
     )
-    listing = await session.list(mailbox, state.recognises(errand.terms, now))
     if listing is None:
         return state
     inventory = await storage.blocking(
@@ -105,14 +107,17 @@ async def survey_mailbox(
         storage.catalog,
         errand.account,
         mailbox,
-        [m.uid for m in listing.messages],
+        [*(m.uid for m in listing.messages), *listing.vanished],
         arrivals=errand.by_arrival,
+        only_listed=listing.delta,
     )
     plan = plan_fetch(listing, inventory, now, errand.max_message_size)
     missing = _missing(listing, inventory, plan)
-    looked = [m for m in plan.verify if m.uid not in blind]
-    adopted = await _recognise(session, looked, plan, missing, errand, storage)
-    strangers = [m for m in plan.verify if m not in adopted]
+    adopted, linked = await _same_objects(plan, missing, inventory, errand, storage)
+    looked = [m for m in plan.verify if m.uid not in blind and m not in adopted and m not in linked]
+    adopted |= await _recognise(session, looked, plan, missing, errand, storage)
+    strangers = [m for m in plan.verify if m not in adopted and m not in linked]
+    fetch = [m for m in plan.fetch if m not in linked]
     known = inventory.messages
     again = [*plan.fetch, *plan.quarantined]
     ends = [at for m in plan.quarantined if (at := known[m.uid].retry_at)]
@@ -124,7 +129,8 @@ async def survey_mailbox(
         plan=plan,
         missing=missing,
         adopted=adopted,
-        wanted=(*plan.fetch, *(m for m in strangers if fits(m.size, errand.max_message_size))),
+        linked=linked,
+        wanted=(*fetch, *(m for m in strangers if fits(m.size, errand.max_message_size))),
         too_large=(
             *plan.too_large,
             *(m for m in strangers if not fits(m.size, errand.max_message_size)),
@@ -145,6 +151,32 @@ def _missing(listing: Listing, inventory: Inventory, plan: FetchPlan) -> frozens
         for uid, known in inventory.messages.items()
         if known.digest is not None and (uid not in listed or uid in doubtful)
     )
+
+
+async def _same_objects(
+    plan: FetchPlan,
+    missing: frozenset[bytes],
+    inventory: Inventory,
+    errand: Errand,
+    storage: Storage,
+) -> tuple[dict[RemoteMessage, bytes], dict[RemoteMessage, bytes]]:
+    """What the server says is a message that we have: renumbered here, or in one more mailbox.
+
+    RFC 8474 §5.1: one EMAILID, the same octets; Gmail's X-GM-MSGID likewise.
+    """
+    strange = [
+        m
+        for m in (*plan.verify, *plan.fetch)
+        if m.object_id and not ((before := inventory.messages.get(m.uid)) and before.damaged)
+    ]
+    if not strange:
+        return {}, {}
+    known = await storage.blocking(
+        inventories.by_object, storage.catalog, errand.account, {m.object_id for m in strange}
+    )
+    same = {m: known[m.object_id] for m in strange if m.object_id in known}
+    adopted = {m: d for m, d in same.items() if plan.restarted and d in missing}
+    return adopted, {m: d for m, d in same.items() if m not in adopted}
 
 
 async def _recognise(

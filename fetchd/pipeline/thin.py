@@ -35,10 +35,13 @@ async def thin(
     errand: Errand,
     tools: Tools,
     report: RunReport,
-) -> Retirement:
-    """Ask the server to drop what the window does not want there; what was asked for."""
+) -> tuple[Retirement, frozenset[bytes]]:
+    """Ask the server to drop what the window does not want there.
+
+    What was asked for, and the uids whose removal is confirmed and recorded already.
+    """
     if errand.leave == "forever":
-        return Retirement()
+        return Retirement(), frozenset()
     tools.progress.phase(errand.account, "thinning")
     await _meanwhile(session, tools.deliveries.settle(errand.destinations))
     catalog = tools.storage.catalog
@@ -70,8 +73,10 @@ async def thin(
         ),
         skipped=retirement.skipped or ("stored copies are damaged" if damaged else None),
     )
-    await _drop(session, survey, retirement, errand, tools)
-    return retirement
+    removed = await _drop(session, survey, retirement, errand, tools)
+    report.retired += len(removed)
+    report.on_server -= len(removed)
+    return retirement, removed
 
 
 def retirement_of(
@@ -99,7 +104,13 @@ def retirement_of(
 
 
 def next_look(
-    survey: Survey, errand: Errand, retirement: Retirement, now: datetime, *, whole: bool
+    survey: Survey,
+    errand: Errand,
+    retirement: Retirement,
+    now: datetime,
+    octets: int,
+    *,
+    whole: bool,
 ) -> MailboxState:
     """What the next poll shall know; it may skip a listing of which nothing is left to do.
 
@@ -116,16 +127,31 @@ def next_look(
         listing_digest=listing.digest if settled else None,
         rules=errand.terms,
         next_due=min(dues, default=None),
-        on_server=len(listing.messages) - len(going),
-        on_server_octets=sum(m.size for m in listing.messages) - sum(m.size for m in going),
+        on_server=listing.on_server - len(going),
+        on_server_octets=octets - sum(m.size for m in going),
         last_run_at=now if decided else survey.state.last_run_at,
+    )
+
+
+def next_octets(survey: Survey) -> int:
+    """How many octets the server has there, as listed."""
+    listing, known = survey.listing, survey.inventory.messages
+    octets = sum(m.size for m in listing.messages)
+    if not listing.delta:
+        return octets
+    before = [*(m.uid for m in listing.messages), *listing.vanished]
+    return (
+        survey.state.on_server_octets
+        + octets
+        - sum(known[uid].size for uid in before if uid in known)
     )
 
 
 async def _drop(
     session: Session, survey: Survey, retirement: Retirement, errand: Errand, tools: Tools
-) -> None:
-    """Write the intent, then ask."""
+) -> frozenset[bytes]:
+    """Write the intent, then ask; what the server confirms at once is written down."""
+    removed = frozenset[bytes]()
     catalog, place = tools.storage.catalog, (errand.account, survey.mailbox)
     messages = [message for message, _ in retirement.retire]
     if messages:
@@ -133,9 +159,13 @@ async def _drop(
         await tools.storage.blocking(
             inventories.mark_retiring, catalog, *place, uids, survey.listing.digest
         )
-        await session.retire(messages)
+        removed = await session.retire(messages)
+        await tools.storage.blocking(
+            inventories.mark_retired, catalog, *place, removed, tools.now()
+        )
     if not (retirement.braked or retirement.skipped):
         await tools.storage.blocking(inventories.restamp, catalog, *place, errand.rules)
+    return removed
 
 
 async def _meanwhile(session: Session, work: Awaitable[T]) -> T:

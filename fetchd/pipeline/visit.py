@@ -9,7 +9,6 @@ What a step finds out is recorded behind it, never before.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from fetchd.catalog import inventory as inventories
 from fetchd.catalog import runs
@@ -19,9 +18,10 @@ from fetchd.contracts import Session
 from fetchd.errors import Scope
 from fetchd.pipeline.errand import Errand
 from fetchd.pipeline.fetch import Fetcher
+from fetchd.pipeline.follow import follow_absence, follow_survey
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.survey import Survey, survey_mailbox
-from fetchd.pipeline.thin import next_look, thin
+from fetchd.pipeline.thin import next_look, next_octets, thin
 from fetchd.pipeline.tools import Tools
 from fetchd.policy.plan import RemoteMessage
 from fetchd.policy.retention import Retirement
@@ -39,21 +39,27 @@ class Visit:
         self._mailboxes: Sequence[str] = ()
         self._leaving: asyncio.Task[frozenset[bytes]] | None = None
         self._retiring: dict[str, frozenset[bytes]] = {}
+        self._states: dict[str, MailboxState] = {}
+        self._unchanged: list[str] = []
 
     async def run(self) -> None:
         """Log in, go through the mailboxes, log out; removals become facts."""
         errand, tools, report = self._errand, self._tools, self._report
         tools.progress.phase(errand.account, "connecting")
         report.on_server = 0
-        known = await tools.storage.blocking(
-            inventories.knows_listing, tools.storage.catalog, errand.account
+        catalog = tools.storage.catalog
+        states = self._states = await tools.storage.blocking(
+            inventories.mailbox_states, catalog, errand.account
         )
+        known = any(state.listing_digest for state in states.values())
         session = self._session = await errand.open(not known)
         try:
             self._mailboxes = await session.mailboxes()
             for mailbox in self._mailboxes:
                 with report.shelter(Scope.MAILBOX, mailbox):
                     await self._sync_mailbox(session, mailbox)
+            await self._follow_absent(session)
+            await tools.storage.blocking(self._remember_unchanged, catalog, session)
             confirmed = await (self._leaving or session.close())
         except BaseException:
             if self._leaving is not None:
@@ -65,9 +71,8 @@ class Visit:
                 continue
             gone = asked & confirmed
             await tools.storage.blocking(
-                inventories.mark_retired, tools.storage.catalog, errand.account, mailbox, gone,
-                tools.now(),
-            )  # fmt: skip
+                inventories.mark_retired, catalog, errand.account, mailbox, gone, tools.now()
+            )
             report.retired += len(gone)
             report.on_server -= len(gone)
             if left := len(asked - gone):
@@ -81,39 +86,65 @@ class Visit:
         tools.progress.phase(errand.account, "listing")
         catalog = tools.storage.catalog
         survey = await survey_mailbox(
-            session, mailbox, errand, tools.storage, tools.now(), self._blind
-        )
+            session, mailbox, self._states.get(mailbox, MailboxState()), errand, tools.storage,
+            tools.now(), self._blind,
+        )  # fmt: skip
         if not isinstance(survey, Survey):
             report.on_server += survey.on_server
-            state = replace(survey, last_run_at=tools.now())
-            await tools.storage.blocking(_remember, catalog, errand, mailbox, state, session)
+            self._unchanged.append(mailbox)
             return
-        report.on_server += len(survey.listing.messages)
+        report.on_server += survey.listing.on_server
         await tools.committer.adopt(survey.adoptions(errand, tools.now()))
         report.adopted += len(survey.adopted)
+        origin = errand.origin(mailbox, survey.missing)
+        if survey.linked:
+            await tools.deliveries.put_held(await tools.committer.link(origin, survey.linked))
+            report.linked += len(survey.linked)
 
         tools.progress.phase(errand.account, "fetching")
-        fetcher = self._fetcher = Fetcher(
-            errand.origin(mailbox, survey.missing), survey.attempts, tools, report
-        )
+        fetcher = self._fetcher = Fetcher(origin, survey.attempts, tools, report)
         impostors = await self._confirm_returned(session, survey)
-        survey = survey.without_inventory()
         wanted = [m for m in (*impostors, *survey.wanted) if (mailbox, m.uid) not in report.aside]
         await fetcher.fetch(session, wanted)
         if self._may_leave(session):
             self._leaving = asyncio.create_task(session.close())
         await fetcher.finish()
-        if (survey.plan.gone or survey.plan.retired) and not fetcher.stopped:
-            await tools.storage.blocking(_record_absences, catalog, errand, survey, tools.now())
+        if not fetcher.stopped:
+            await follow_survey(survey, errand, tools)
+        octets = next_octets(survey)
+        survey = survey.without_inventory()
         retirement = Retirement()
         report.stopped |= fetcher.stopped
         if not fetcher.stopped:
-            retirement = await thin(session, survey, fetcher.done, errand, tools, report)
-            self._retiring[mailbox] = frozenset(m.uid for m, _ in retirement.retire)
+            retirement, removed = await thin(session, survey, fetcher.done, errand, tools, report)
+            self._retiring[mailbox] = frozenset(m.uid for m, _ in retirement.retire) - removed
         _notice(survey, retirement, errand, report)
         whole = all(message.uid in fetcher.done for message in (*impostors, *survey.wanted))
-        state = next_look(survey, errand, retirement, tools.now(), whole=whole)
+        state = next_look(survey, errand, retirement, tools.now(), octets, whole=whole)
         await tools.storage.blocking(_remember, catalog, errand, mailbox, state, session)
+
+    async def _follow_absent(self, session: Session) -> None:
+        """Mailboxes that somebody removed or renamed; stored mail stays, as ever."""
+        known = [name for name, state in self._states.items() if state.on_server]
+        for mailbox in await session.absent(known):
+            with self._report.shelter(Scope.MAILBOX, mailbox):
+                gone = await follow_absence(mailbox, self._errand, self._tools)
+                self._report.notices.append(
+                    f"The mailbox '{mailbox}' with its {gone} messages is no longer on the "
+                    "server; what is stored here stays."
+                )
+                await self._tools.storage.blocking(
+                    inventories.save_mailbox_state, self._tools.storage.catalog,
+                    self._errand.account, mailbox, MailboxState(),
+                )  # fmt: skip
+
+    def _remember_unchanged(self, catalog: Catalog, session: Session) -> None:
+        now = self._tools.now()
+        with catalog.transaction(durable=False):
+            for mailbox in self._unchanged:
+                state = replace(self._states[mailbox], last_run_at=now)
+                _remember(catalog, self._errand, mailbox, state, session)
+            self._unchanged.clear()
 
     async def _confirm_returned(
         self, session: Session, survey: Survey
@@ -153,7 +184,7 @@ class Visit:
         """
         return (
             self._errand.leave == "forever"
-            and len(self._mailboxes) == 1
+            and len(self._mailboxes) == len(self._states.keys() | {*self._mailboxes}) == 1
             and session.facts.expire_days != 0
         )
 
@@ -189,16 +220,6 @@ def _remember(
     with catalog.transaction(durable=False):
         inventories.save_mailbox_state(catalog, errand.account, mailbox, state)
         runs.save_facts(catalog, errand.account, session.facts)
-
-
-def _record_absences(catalog: Catalog, errand: Errand, survey: Survey, now: datetime) -> None:
-    """What is no longer there, by our doing or not. After fetching: a renumbered
-    message that is still on its way must be known as missing until it is home."""
-    place = (errand.account, survey.mailbox)
-    plan = survey.plan
-    with catalog.transaction():
-        inventories.mark_gone(catalog, *place, plan.gone)
-        inventories.mark_retired(catalog, *place, plan.retired, now)
 
 
 def _notice(survey: Survey, retirement: Retirement, errand: Errand, report: RunReport) -> None:

@@ -5,7 +5,7 @@ the clock) and carries the decisions out. Nothing here waits, reads or writes,
 so every decision about a mailbox can be tested as one row of a table.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,23 +16,47 @@ from fetchd.policy.retry import QUARANTINE
 
 @dataclass(frozen=True, slots=True)
 class RemoteMessage:
-    """One line of a listing. `size` in octets, 0 when the server did not say."""
+    """One line of a listing. `size` in octets, 0 when the server did not say.
+
+    `number` ascends with age: POP3's message number of this session (RFC 1939 §5),
+    IMAP's UID. The rest only IMAP tells: `flags` sorted and joined by blanks, when it
+    `arrived` (INTERNALDATE), its `labels` at Gmail, and an `object_id` that is the same
+    for all copies of one message in the account (EMAILID, X-GM-MSGID).
+    """
 
     uid: bytes
     size: int
-    number: int = 0  # message number of this session (RFC 1939 §5); POP3 fetches by it
+    number: int = 0
     ambiguous: bool = False  # the server gave its uid to several messages
+    flags: str = ""
+    arrived: datetime | None = None
+    object_id: str = ""
+    labels: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The server's answer to "what do you hold?". `digest` changes whenever it does."""
+    """The server's answer to "what do you hold?". `digest` changes whenever it does.
+
+    All uids of one `epoch` (UIDVALIDITY) begin with it; empty where the server vouches
+    for none. A `delta` lists only what is new or changed since the listing whose digest
+    was known, and what `vanished`; `total` then says how many messages there are.
+    """
 
     mailbox: str
     messages: tuple[RemoteMessage, ...]
     digest: bytes
     complete: bool = True  # False: truncated or contradictory; absence proves nothing
     partial: bool = False  # the server shows a part at a time (Gmail): absence proves nothing
+    epoch: bytes = b""
+    delta: bool = False
+    vanished: frozenset[bytes] = frozenset()
+    total: int = 0
+
+    @property
+    def on_server(self) -> int:
+        """How many messages the mailbox holds."""
+        return self.total if self.delta else len(self.messages)
 
 
 class RemoteState(StrEnum):
@@ -61,6 +85,8 @@ class Known:
     reason: str = ""  # why it is quarantined
     attempts: int = 0  # how often it was asked for in vain
     arrived: datetime | None = None  # at the server, as far as the message tells
+    flags: str = ""
+    labels: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +114,7 @@ class FetchPlan:
     gone: frozenset[bytes]  # was there, is not, and not by our doing
     retired: frozenset[bytes]  # we asked for it, and it is gone
     returned: tuple[RemoteMessage, ...]  # we asked for it, and its uid is still there
+    reflagged: tuple[RemoteMessage, ...]  # known, and with other flags or labels than before
     restarted: bool  # none of the uids we know is left: a new epoch
     emptied: bool  # all gone at once, and not by us: believe it later
 
@@ -104,10 +131,12 @@ def plan_fetch(
     present = {uid for uid, m in known.items() if m.state in _PRESENT}
     listed = {m.uid for m in listing.messages}
     expected = {uid for uid in present if known[uid].state is not RemoteState.RETIRING}
-    missing = present - listed
-    emptied = not listed and bool(expected) and not listing.partial
-    unknown = bool(expected) and not (expected & listed)
-    restarted = bool(listed) and unknown and not listing.partial
+    missing = present & listing.vanished if listing.delta else present - listed
+    # Where the server vouches that its uids are the ones we know, nothing is a surprise.
+    same_epoch = bool(listing.epoch) and any(uid.startswith(listing.epoch) for uid in expected)
+    doubtful = not (same_epoch or listing.delta or listing.partial) and bool(expected)
+    emptied = doubtful and not listed
+    restarted = doubtful and bool(listed) and not (expected & listed)
     believable = listing.complete and not emptied and not listing.partial
     fetch: list[RemoteMessage] = []
     verify: list[RemoteMessage] = []
@@ -146,8 +175,18 @@ def plan_fetch(
         gone=frozenset(u for u in missing & expected if believable),
         retired=frozenset(u for u in missing - expected if listing.complete),
         returned=tuple(returned),
+        reflagged=tuple(m for m in listing.messages if _has_other_flags(m, known.get(m.uid))),
         restarted=restarted,
         emptied=emptied,
+    )
+
+
+def _has_other_flags(message: RemoteMessage, known: Known | None) -> bool:
+    return (
+        known is not None
+        and known.state in _PRESENT
+        and known.digest is not None
+        and (known.flags, known.labels) != (message.flags, message.labels)
     )
 
 
@@ -226,3 +265,19 @@ def _alike(headers: Mapping[RemoteMessage, Header]) -> Iterable[list[RemoteMessa
     for message, header in headers.items():
         groups.setdefault((header.digest, message.size), []).append(message)
     return groups.values()
+
+
+def batches(
+    messages: Iterable[RemoteMessage], max_count: int, max_octets: int
+) -> Iterator[tuple[RemoteMessage, ...]]:
+    """Cut a plan into pieces, none larger than this unless it is one message."""
+    batch: list[RemoteMessage] = []
+    octets = 0
+    for message in messages:
+        if batch and (len(batch) == max_count or octets + message.size > max_octets):
+            yield tuple(batch)
+            batch, octets = [], 0
+        batch.append(message)
+        octets += message.size
+    if batch:
+        yield tuple(batch)

@@ -172,6 +172,10 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("retry_at", sa.BigInteger(), nullable=True),
         sa.Column("reason", sa.String(), server_default=sa.text("''"), nullable=False),
+        sa.Column("flags", sa.String(), server_default=sa.text("''"), nullable=False),
+        sa.Column("arrived", sa.BigInteger(), nullable=True),
+        sa.Column("object_id", sa.String(), server_default=sa.text("''"), nullable=False),
+        sa.Column("labels", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.ForeignKeyConstraint(
             ["mailbox_id"],
             ["mailbox.id"],
@@ -180,3 +184,11 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("remote_message_digest", "remote_message", ["digest"], unique=False)
+    op.create_index(
+        "remote_message_object",
+        "remote_message",
+        ["object_id"],
+        unique=False,
+        sqlite_where=sa.text("object_id <> ''"),
+        postgresql_where=sa.text("object_id <> ''"),
+    )
