@@ -15,7 +15,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: $(VENV)/.installed
 	$(BIN)/python -m fetchd.demo
 
-test: $(VENV)/.installed servers rivals
+test: $(VENV)/.installed servers cyrus rivals
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(VENV)/.installed
@@ -47,6 +47,16 @@ servers:
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SERVERS) >/dev/null; \
 	  else echo "For the tests against real servers: sudo apt-get install $(SERVERS)"; fi; fi
+
+# The second IMAP server of the suite, unpacked and not installed: its package depends on a
+# mail transport agent, and nothing of it may start. Libraries come only where they lack.
+CYRUS := cyrus-common cyrus-imapd
+.PHONY: cyrus
+cyrus:
+	@if ! [ -e $(VENV)/cyrus ] && command -v apt-get >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq; fi; \
+	  sh tests/servers/unpack.sh $(VENV)/cyrus $(CYRUS) || \
+	  echo "For the tests against Cyrus IMAP: sudo apt-get update, then make cyrus"; fi
 
 lock:
 	$(BIN)/pip install --quiet pip-tools

@@ -235,6 +235,10 @@ class ServerFacts:
     implementation: str = ""
     tls: str = ""  # version and cipher, empty on a plaintext line
     partial_listings: bool = False  # shows a part of the maildrop at a time, hides what was read
+    can_remove: bool = True  # single messages, and for good (UIDPLUS, MOVE)
+    counts_changes: bool = True  # tells whether a mailbox changed without listing it (CONDSTORE)
+    unmatched: tuple[str, ...] = ()  # patterns of `mailboxes` that no mailbox fits
+    has_trash: bool = True  # the mailbox that retire_to names
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +298,9 @@ class Session(Protocol):
         self, messages: Iterable[RemoteMessage]
     ) -> AsyncGenerator[Fetched | Unavailable, None]:
         """Bodies, pipelined, in the order given."""
+
+    def may_retire(self, mailbox: str) -> bool:
+        """Whether the window is for this mailbox too: not for the one that takes what leaves."""
 
     async def retire(self, messages: Sequence[RemoteMessage]) -> frozenset[bytes]:
         """Ask the server to drop these; the uids whose removal it confirmed at once.

@@ -14,11 +14,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import suppress
 from typing import Any, Literal
 from urllib.parse import quote, quote_plus
 
+Transcript = Callable[[str, str], None]  # direction "C" or "S", a line without secrets
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "human", "json"]
 
@@ -170,7 +171,7 @@ def _new_logger() -> Any:
         else structlog.processors.JSONRenderer()
     )
     return structlog.wrap_logger(
-        structlog.WriteLogger(_StandardError()),  # type: ignore[arg-type]
+        structlog.WriteLogger(_StandardError()),
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
@@ -188,7 +189,7 @@ def _import_structlog() -> Any:
     since no traceback ever reaches a log of ours."""
     hidden = "rich" not in sys.modules and "structlog" not in sys.modules
     if hidden:
-        sys.modules["rich"] = None  # not to be had
+        sys.modules["rich"] = None  # type: ignore[assignment]  # not to be had
     try:
         import structlog
     finally:

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from fetchd.cli import output
 from fetchd.cli.accounts import require
 from fetchd.cli.words import counted
-from fetchd.pipeline.check import Finding, Level
 from fetchd.pipeline.check import check as look
+from fetchd.pipeline.findings import Finding, Level
 from fetchd.settings import Settings
 
 

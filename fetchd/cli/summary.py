@@ -51,6 +51,9 @@ def _account(report: RunReport) -> dict[str, Any]:
         "fetched": report.fetched,
         "octets": report.octets,
         "adopted": report.adopted,
+        "linked": report.linked,
+        "reflagged": report.reflagged,
+        "gone": report.gone,
         "retired": report.retired,
         "quarantined": report.quarantined,
         "on_server": report.on_server,
@@ -123,6 +126,12 @@ def _done(report: RunReport) -> list[str]:
         words.append(f"{counted(report.fetched, 'new message')} ({octets(report.octets)})")
     if report.adopted:
         words.append(f"{report.adopted:,} recognised")
+    if report.linked:
+        words.append(f"{report.linked:,} stored already, in another mailbox")
+    if report.reflagged:
+        words.append(f"{report.reflagged:,} with other flags")
+    if report.gone:
+        words.append(f"{report.gone:,} gone from the server")
     words += _delivered(Tally(report.delivered, report.deferred, report.failed))
     if report.retired:
         words.append(f"{report.retired:,} removed from the server")

@@ -12,7 +12,7 @@ Deadlines: one on each read, and one on each answer as a whole (`pace`).
 import asyncio
 import base64
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
 from fetchd.clients.pace import MIN_RATE, Pace
@@ -30,6 +30,7 @@ from fetchd.protocol.pop3 import (
     Reply,
 )
 from fetchd.protocol.sasl import Mechanism
+from fetchd.telemetry import Transcript
 
 WINDOW_OCTETS = 16 << 20  # expected in outstanding answers
 WINDOW_COUNT = 2000  # 30 KB of commands
@@ -37,7 +38,6 @@ MAX_COMMAND = 255  # RFC 2449 §4
 MAX_TURNS = 16  # of one AUTH; SCRAM takes three
 
 Ask = tuple[str, bytes, int]  # verb, argument, octets expected in answer
-Transcript = Callable[[str, str], None]  # direction "C" or "S", a line without secrets
 
 
 class Pop3Client:

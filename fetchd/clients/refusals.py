@@ -56,7 +56,7 @@ def refusal(text: str, what: str, *, wait: timedelta | None = None) -> FetchdErr
     if code.startswith("SYS/PERM"):
         return AccountRefused(sentence)
     if code.startswith("AUTH"):
-        return _not_authenticated(text, sentence)
+        return not_authenticated(text, sentence)
     return ServerUnavailable(sentence)
 
 
@@ -67,10 +67,11 @@ def login_refusal(
     so whatever lacks [AUTH] is not about the password (RFC 3206 §6)."""
     if coded or response_code(text) or is_passing(text):
         return refusal(text, what, wait=wait)
-    return _not_authenticated(text, f"{what}: {text}" if text else what)
+    return not_authenticated(text, f"{what}: {text}" if text else what)
 
 
-def _not_authenticated(text: str, sentence: str) -> FetchdError:
+def not_authenticated(text: str, sentence: str) -> FetchdError:
+    """The login was refused; where the words are about TLS, the advice is too."""
     if _WANTS_TLS.search(text):
         advice = 'Set tls = "starttls" or "implicit": the server wants an encrypted line.'
         return AuthenticationFailed(sentence, advice=advice)

@@ -104,6 +104,8 @@ class Stream(asyncio.Protocol):
         self._fault: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._lost = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
 
     # -- asyncio calls these ---------------------------------------------------
 
@@ -130,7 +132,14 @@ class Stream(asyncio.Protocol):
         self._ended = True
         self._fault = self._fault or exc
         self._lost.set()
+        self._drained.set()
         self._wake()
+
+    def pause_writing(self) -> None:
+        self._drained.clear()
+
+    def resume_writing(self) -> None:
+        self._drained.set()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -157,6 +166,13 @@ class Stream(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         return data
+
+    async def drained(self, timeout: float) -> None:  # noqa: ASYNC109
+        """Wait until the peer takes more; for whoever writes more than a few commands."""
+        if not self._drained.is_set():
+            with _network_faults(self.where, f"room for more octets within {timeout:g} s"):
+                async with asyncio.timeout(timeout):
+                    await self._drained.wait()
 
     def write(self, data: bytes) -> None:
         """Queue octets; a broken line shows itself at the next read."""

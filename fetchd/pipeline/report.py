@@ -34,6 +34,8 @@ class RunReport:
     octets: int = 0
     adopted: int = 0
     linked: int = 0  # stored already, and found in one more mailbox
+    reflagged: int = 0  # have other flags than before
+    gone: int = 0  # no longer on the server, and not by us
     confirmed: int = 0  # we had asked the server to drop them, and it still has them
     delivered: int = 0
     deferred: int = 0

@@ -25,6 +25,7 @@ from fetchd.policy.plan import (
     fits,
     plan_fetch,
 )
+from fetchd.policy.retention import Leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Survey:
     """
 
     mailbox: str
+    leave: Leave  # what the settings want left there
     state: MailboxState
     listing: Listing
     inventory: Inventory
@@ -96,9 +98,10 @@ async def survey_mailbox(
 
     The headers of `blind` uids cannot be had.
     """
+    leave = errand.leave if session.may_retire(mailbox) else "forever"
     # A window is about the whole mailbox; where all stays, what has changed is enough.
     listing = await session.list(
-        mailbox, state.recognises(errand.terms, now), whole=errand.leave != "forever"
+        mailbox, state.recognises(errand.terms, now), whole=leave != "forever"
     )
     if listing is None:
         return state
@@ -123,6 +126,7 @@ async def survey_mailbox(
     ends = [at for m in plan.quarantined if (at := known[m.uid].retry_at)]
     return Survey(
         mailbox=mailbox,
+        leave=leave,
         state=state,
         listing=listing,
         inventory=inventory,

@@ -40,7 +40,7 @@ async def thin(
 
     What was asked for, and the uids whose removal is confirmed and recorded already.
     """
-    if errand.leave == "forever":
+    if survey.leave == "forever":
         return Retirement(), frozenset()
     tools.progress.phase(errand.account, "thinning")
     await _meanwhile(session, tools.deliveries.settle(errand.destinations))
@@ -91,7 +91,7 @@ def retirement_of(
     return plan_retirement(
         survey.listing,
         inventory,
-        errand.leave,
+        survey.leave,
         now,
         last_run_at=survey.state.last_run_at,
         restarted=survey.plan.restarted,

@@ -111,6 +111,8 @@ class Visit:
         await fetcher.finish()
         if not fetcher.stopped:
             await follow_survey(survey, errand, tools)
+            report.reflagged += len(survey.plan.reflagged)
+            report.gone += len(survey.plan.gone)
         octets = next_octets(survey)
         survey = survey.without_inventory()
         retirement = Retirement()
@@ -129,6 +131,7 @@ class Visit:
         for mailbox in await session.absent(known):
             with self._report.shelter(Scope.MAILBOX, mailbox):
                 gone = await follow_absence(mailbox, self._errand, self._tools)
+                self._report.gone += gone
                 self._report.notices.append(
                     f"The mailbox '{mailbox}' with its {gone} messages is no longer on the "
                     "server; what is stored here stays."

@@ -157,32 +157,45 @@ def _superfluous(
     now: datetime,
 ) -> list[tuple[RemoteMessage, str]]:
     """What the settings do not want on the server, safe to drop or not, oldest first."""
-    # POP3 numbers ascend with age (RFC 1939 §5 numbers in order of the maildrop).
+    # Numbers ascend with age: POP3's by RFC 1939 §5, UIDs by the order of arrival there.
     by_age = sorted(messages, key=lambda m: m.number)
     if isinstance(leave, str):
         return [(m, 'leave_on_server = "none"') for m in by_age]
-    kept, left = [], []
+    kept, left, protected = [], [], 0
     surplus = len(by_age) - leave.newest if leave.newest is not None else 0
     for index, message in enumerate(by_age):
-        if message.uid in due and due[message.uid] <= now:
+        if _is_protected(message, leave):
+            protected += message.size or _known_size(inventory, message)
+        elif message.uid in due and due[message.uid] <= now:
             left.append((message, f"older than {_days(leave.days)}"))
         elif index < surplus:
             left.append((message, f"not among the newest {leave.newest}"))
         else:
             kept.append(message)
-    left += _until_it_fits(kept, inventory, leave.max_size)
+    left += _until_it_fits(kept, inventory, leave.max_size, protected)
     return sorted(left, key=lambda pair: pair[0].number)
 
 
+def _is_protected(message: RemoteMessage, leave: Window) -> bool:
+    """Whether its flags let it stay, however old it is."""
+    flags = message.flags.split()
+    return (leave.keep_unread and "\\Seen" not in flags) or (
+        leave.keep_flagged and "\\Flagged" in flags
+    )
+
+
 def _until_it_fits(
-    kept: Iterable[RemoteMessage], inventory: Inventory, limit: int | None
+    kept: Iterable[RemoteMessage], inventory: Inventory, limit: int | None, protected: int
 ) -> list[tuple[RemoteMessage, str]]:
-    """Oldest first. What cannot be dropped counts as dropped, so that no newer
-    message has to leave in place of an older one that waits for its delivery."""
+    """Oldest first; `protected` octets stay in any case.
+
+    What cannot be dropped counts as dropped, so that no newer message has to leave in
+    place of an older one that waits for its delivery.
+    """
     if limit is None:
         return []
     sizes = [(m, m.size or _known_size(inventory, m)) for m in kept]
-    total = sum(size for _, size in sizes)
+    total = protected + sum(size for _, size in sizes)
     left = []
     for message, size in sizes:
         if total <= limit:

@@ -1,7 +1,7 @@
 """Bodies on their way in: answers become messages, in memory or beyond SPILL_SIZE in a file.
 
-`Incoming` is one body; IMAP's literals will fill it as POP3's RETR does.
-`Arrivals` pairs the events of a flight of RETRs with the messages asked for.
+`Incoming` is one body, filled by IMAP's literals as by POP3's RETR; `Sizes` says which are
+wanted. `Arrivals` pairs the events of a flight of RETRs with the messages asked for.
 """
 
 from collections import deque
@@ -87,20 +87,53 @@ class Incoming:
         return ArchiveError(f"cannot write to {self._spill_dir}: {error.strerror}")
 
 
-class Arrivals:
-    """What a flight of RETRs brings, in the order asked.
+class Sizes:
+    """Which messages are wanted, by size.
 
-    A message listed as larger than `max_size` is not asked for. One that turns
-    out much larger is read and thrown away, unless `keep_all`: where the server
-    deletes what it has handed over, even too much must not be lost.
+    One listed as larger than `max_size` is not asked for. One that turns out much
+    larger is read and thrown away, unless `keep_all`: where the server deletes what it
+    has handed over, even too much must not be lost.
     """
 
     def __init__(self, spill_dir: Path, max_size: int | None, *, keep_all: bool = False) -> None:
         self._spill_dir, self._max_size = spill_dir, max_size
         limited = max_size is not None and not keep_all
         self._limit = max_size + max_size // TOLERANCE if limited and max_size else None
+
+    def unwanted(self, message: RemoteMessage) -> Unavailable | None:
+        """Why it is not to be asked for, if so."""
+        if self._max_size is not None and message.size > self._max_size:
+            return self._too_large(message)
+        if message.size > MAX_BODY:
+            return Unavailable(message, f"announced with {message.size} octets: nobody's mail")
+        return None
+
+    def new_body(self) -> Incoming:
+        """Room for the next one."""
+        return Incoming(self._spill_dir, self._limit)
+
+    def received(self, message: RemoteMessage, body: Incoming) -> Fetched | Unavailable:
+        """What has come of it."""
+        if body.too_large:
+            return self._too_large(replace(message, size=body.size))
+        if body.size == 0 and message.size > LINE_END:
+            # A first line of one dot, not stuffed, looks like the end: Dovecot 2.3 does that.
+            # Exchange and Yahoo hand over "" for what they cannot read (quirk 39).
+            return Unavailable(message, f"came empty, though listed with {message.size} octets")
+        return Fetched(message, body.finish())
+
+    def _too_large(self, message: RemoteMessage) -> Unavailable:
+        reason = f"larger than max_message_size ({self._max_size} octets)"
+        return Unavailable(message, reason, oversize=True)
+
+
+class Arrivals:
+    """What a flight of RETRs brings, in the order asked."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self._sizes = sizes
         self._waiting: deque[RemoteMessage] = deque()
-        self._body = self._new_body()
+        self._body = sizes.new_body()
         self._refusals = 0  # in a row
 
     def asks(
@@ -109,7 +142,7 @@ class Arrivals:
         """The commands, one for each message that is wanted."""
         for message in messages:
             self._waiting.append(message)
-            if self._unwanted(message) is None:
+            if self._sizes.unwanted(message) is None:
                 yield ("RETR", b"%d" % number(message), message.size)
 
     def take(self, event: Event) -> Iterator[Fetched | Unavailable]:
@@ -125,37 +158,15 @@ class Arrivals:
                 self._body.add(data)
             case BodyEnd():
                 self._refusals = 0
-                yield self._finished(self._waiting.popleft())
+                body, self._body = self._body, self._sizes.new_body()
+                yield self._sizes.received(self._waiting.popleft(), body)
 
     def skipped(self) -> Iterator[Unavailable]:
         """Those next in order that were not asked for."""
-        while self._waiting and (unwanted := self._unwanted(self._waiting[0])):
+        while self._waiting and (unwanted := self._sizes.unwanted(self._waiting[0])):
             self._waiting.popleft()
             yield unwanted
 
     def discard(self) -> None:
         """Forget a body that was not finished."""
         self._body.discard()
-
-    def _finished(self, message: RemoteMessage) -> Fetched | Unavailable:
-        body, self._body = self._body, self._new_body()
-        if body.too_large:
-            return self._too_large(replace(message, size=body.size))
-        if body.size == 0 and message.size > LINE_END:
-            # A first line of one dot, not stuffed, looks like the end: Dovecot 2.3 does that.
-            return Unavailable(message, f"came empty, though listed with {message.size} octets")
-        return Fetched(message, body.finish())
-
-    def _new_body(self) -> Incoming:
-        return Incoming(self._spill_dir, self._limit)
-
-    def _unwanted(self, message: RemoteMessage) -> Unavailable | None:
-        if self._max_size is not None and message.size > self._max_size:
-            return self._too_large(message)
-        if message.size > MAX_BODY:
-            return Unavailable(message, f"announced with {message.size} octets: nobody's mail")
-        return None
-
-    def _too_large(self, message: RemoteMessage) -> Unavailable:
-        reason = f"larger than max_message_size ({self._max_size} octets)"
-        return Unavailable(message, reason, oversize=True)

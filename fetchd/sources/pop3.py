@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
-from fetchd.clients.pop3 import Ask, Transcript
+from fetchd.clients.pop3 import Ask
 from fetchd.clients.refusals import is_not_understood, is_passing, refusal
 from fetchd.contracts import Credentials, Fetched, HeaderDigest, ServerFacts, Unavailable
 from fetchd.errors import (
@@ -29,8 +29,10 @@ from fetchd.message import HEADER_LIMIT, header_digest, header_of, is_distinctiv
 from fetchd.policy.plan import Listing, RemoteMessage
 from fetchd.protocol.pop3 import BodyChunk, BodyEnd, Reply, parse_listing
 from fetchd.sources.identity import listed, named, nameless, unclear
-from fetchd.sources.incoming import Arrivals
-from fetchd.sources.pop3_login import Entrance, Pop3Access, Watch, announced, enter, first_number
+from fetchd.sources.incoming import Arrivals, Sizes
+from fetchd.sources.login import Watch, unwatched
+from fetchd.sources.pop3_login import Entrance, Pop3Access, announced, enter, first_number
+from fetchd.telemetry import Transcript
 
 __all__ = ["MAILBOX", "Pop3Access", "Pop3Session", "open_pop3"]
 
@@ -44,7 +46,7 @@ async def open_pop3(
     credentials: Credentials,
     spill_dir: Path,
     transcript: Transcript | None = None,
-    watch: Watch = lambda _step, _found: None,
+    watch: Watch = unwatched,
     *,
     whole: bool = False,
 ) -> "Pop3Session":
@@ -80,7 +82,13 @@ class Pop3Session:
 
     # -- What is there -----------------------------------------------------------
 
-    async def list(self, mailbox: str, unchanged: bytes | None = None) -> Listing | None:
+    async def absent(self, mailboxes: Iterable[str]) -> frozenset[str]:
+        """A maildrop is always there."""
+        return frozenset()
+
+    async def list(
+        self, mailbox: str, unchanged: bytes | None = None, *, whole: bool = True
+    ) -> Listing | None:
         """STAT, UIDL and, unless nothing changed, LIST."""
         stat, uidl, *rest = await self._look(whole=unchanged is None)
         if not stat.ok:
@@ -176,7 +184,10 @@ class Pop3Session:
                             header = header_of(b"".join(chunks))
                             chunks, size, any_came = [], 0, True
                             yield HeaderDigest(
-                                waiting.popleft(), header_digest(header), is_distinctive(header)
+                                waiting.popleft(),
+                                header_digest(header),
+                                is_distinctive(header),
+                                header,
                             )
 
     def _previews(
@@ -195,7 +206,7 @@ class Pop3Session:
     ) -> AsyncGenerator[Fetched | Unavailable, None]:
         """Bodies in the order given; large ones in files of `spill_dir`."""
         keep_all = self.facts.expire_days == 0
-        arrivals = Arrivals(self._spill_dir, self._max_size, keep_all=keep_all)
+        arrivals = Arrivals(Sizes(self._spill_dir, self._max_size, keep_all=keep_all))
         asks = arrivals.asks(messages, self._number)
         try:
             async with aclosing(self._client.exchange(asks)) as answers:
@@ -216,11 +227,16 @@ class Pop3Session:
 
     # -- The end -----------------------------------------------------------------
 
-    async def retire(self, messages: Sequence[RemoteMessage]) -> None:
+    def may_retire(self, mailbox: str) -> bool:
+        """There is one, and it has no trash."""
+        return True
+
+    async def retire(self, messages: Sequence[RemoteMessage]) -> frozenset[bytes]:
         """DELE, pipelined; never where it is not certain which message goes."""
         certain = [m for m in messages if not m.ambiguous]
         replies = await self._client.ask_all(*(("DELE", b"%d" % self._number(m)) for m in certain))
         self._dropped += (m.uid for m, reply in zip(certain, replies, strict=True) if reply.ok)
+        return frozenset()
 
     async def keep_alive(self) -> None:
         """NOOP: RFC 1939 §3 lets a server hang up after ten idle minutes."""

@@ -11,43 +11,34 @@ To change what is tried, change `_methods`.
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 
-from fetchd.clients.pop3 import Pop3Client, Transcript
+from fetchd.clients.pop3 import Pop3Client
 from fetchd.clients.refusals import is_not_understood, login_refusal
-from fetchd.clients.stream import Stream, TlsMode, TlsSettings, open_stream
+from fetchd.clients.stream import TlsMode
 from fetchd.contracts import Credentials
 from fetchd.errors import (
     AuthenticationFailed,
     ConnectionFailed,
     FetchdError,
-    PlaintextRefused,
     TlsFailed,
 )
 from fetchd.protocol.pop3 import Reply
 from fetchd.protocol.sasl import MECHANISMS, Login
+from fetchd.sources.login import STRONG, Access, Watch, certainty, connect, login_of
+from fetchd.telemetry import Transcript
 
-STRONG = ("SCRAM-SHA-256", "SCRAM-SHA-1")
 MOST_ANNOUNCED = 100_000  # a day of LOGIN-DELAY, centuries of EXPIRE: what is more is absurd
 _TIMESTAMP = re.compile(r"<[!-;=?A-[\]-~]+@[!-;=?A-[\]-~]+>")  # RFC 1939 §7; CVE-2007-1558: no junk
 
-Watch = Callable[[str, str], None]  # a step that succeeded, and what it found
-
 
 @dataclass(frozen=True, slots=True)
-class Pop3Access:
-    """Where the account is and how to get in."""
+class Pop3Access(Access):
+    """Where the maildrop is; `auth` may be "USER" or "APOP" too."""
 
-    host: str
     port: int = 995
-    tls: TlsSettings = field(default_factory=TlsSettings)
-    auth: str = "auto"  # or "USER", "APOP", or a SASL mechanism
-    allow_plaintext_auth: bool = False
-    connect_timeout: float = 30.0  # seconds
-    read_timeout: float = 60.0
-    max_message_size: int | None = None  # octets; larger ones stay where they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +63,7 @@ async def enter(
     whole: bool = False,
 ) -> Entrance:
     """Connect, encrypt, log in; `watch` hears of connect, tls, capabilities and login."""
-    if access.tls.mode is TlsMode.NONE and not access.allow_plaintext_auth:
-        raise PlaintextRefused(
-            "allow_plaintext_auth = true is needed to send a password over an unencrypted line"
-        )
-    stream = await open_stream(access.host, access.port, access.tls, access.connect_timeout)
+    stream = await connect(access)
     try:
         client = Pop3Client(stream, access.read_timeout, transcript)
         greeting = await client.greeting()
@@ -84,7 +71,7 @@ async def enter(
         if access.tls.mode is TlsMode.STARTTLS:
             await _encrypt(client, access)
         if stream.tls:
-            watch("tls", _certainty(stream))
+            watch("tls", certainty(stream))
         capabilities = await _capabilities(client)
         watch("capabilities", " ".join(capabilities))
         method = await _authenticate(client, access, credentials, capabilities, greeting)
@@ -103,10 +90,6 @@ async def _encrypt(client: Pop3Client, access: Pop3Access) -> None:
             advice='Use tls = "implicit" if the provider offers it.',
         )
     await client.stream.start_tls(access.tls, access.connect_timeout)
-
-
-def _certainty(stream: Stream) -> str:
-    return f"{stream.tls}, certificate valid until {stream.expiry}" if stream.expiry else stream.tls
 
 
 async def _capabilities(client: Pop3Client) -> dict[str, str]:
@@ -147,11 +130,9 @@ async def _authenticate(
     greeting: str,
 ) -> str:
     """The method that succeeded."""
-    if re.search(r"[\x00\r\n]", credentials.username + credentials.secret):
-        raise AuthenticationFailed("username or password holds a line break or NUL")
+    login = login_of(access, credentials)
     if "UTF8" in capabilities:
         await client.ask("UTF8")  # RFC 6856 §2; a refusal harms nobody
-    login = Login(credentials.username, credentials.secret, access.host, access.port)
     methods = _methods(access.auth, capabilities)
     refused: FetchdError | None = None
     for method in methods:

@@ -5,6 +5,10 @@
         server.fill("work", messages)          # CRLF octets, one item a message
         server.port.pop3, server.port.pop3s    # STLS is offered on the plain port
         server.served("work")                  # what a client must receive
+        server.fill("work", [Mail(octets, flags=("\\Seen",))], mailbox="Kept/Würfel")
+        server.port.imap, server.port.imaps    # STARTTLS on the plain port
+        server.served_imap("work")             # {mailbox: {uid: Served}}, by another client
+        server.client("work")                  # that client, which changes things too
 
 It needs the packages dovecot-core, dovecot-pop3d, dovecot-imapd, dovecot-lmtpd
 and openssl; `dovecot_available()` says what is missing, or None. It runs as root
@@ -29,12 +33,9 @@ Calls that change a maildrop behind the server's back (`fill`, `expunge`,
 To change the server's configuration, change dovecot_config.py or pass `extra`.
 """
 
-import contextlib
 import itertools
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -44,16 +45,26 @@ from typing import Self
 
 from tests.servers import maildir
 from tests.servers.certificates import Authority, Certificate
-from tests.servers.dovecot_config import MAIL_UID, MECHANISMS, Options, Ports, configuration
+from tests.servers.dovecot_config import FAR_HOST, MECHANISMS, Options, Ports, configuration
+from tests.servers.mail import Contents, Mail
+from tests.servers.other_client import OtherClient
+from tests.servers.processes import (
+    HOST,
+    POLL,
+    check_reachable,
+    end_session,
+    find_program,
+    free_ports,
+    greets,
+    mail_uid,
+    own_by_mail_user,
+)
 from tests.servers.raw_pop3 import RawPop3
 
-HOST = "127.0.0.1"
 START_ATTEMPTS = 5  # another process may take a port between our choice and its use
 START_DEADLINE = 20.0
-STOP_GRACE = 1.0  # rarely, a master waits seconds for a child
-STOP_DEADLINE = 10.0
-POLL = 0.01
 FIRST_STAMP = 1_600_000_000
+IMAP = "/usr/lib/dovecot/imap"
 
 
 def dovecot_available() -> str | None:
@@ -85,12 +96,23 @@ class Dovecot:
         plaintext_auth: bool = True,
         sessions_per_process: int = 1,
         idle_processes: int = 0,
+        connections_per_user: int = 1000,
+        separator: str = ".",
+        prefix: str = "",
+        hide: Iterable[str] = (),
+        odd_names: bool = False,
         extra: str = "",
     ) -> None:
         """`certificate` replaces the good one; `extra` is appended to the configuration.
 
-        `sessions_per_process` above 1 lets a POP3 process serve one session after
+        `sessions_per_process` above 1 lets a process serve one session after
         another and `idle_processes` keeps some ready: both for hundreds of logins.
+        `plaintext_auth=False` refuses passwords without TLS to whoever comes by
+        `far_host`; with equal addresses at both ends Dovecot calls any line secure.
+
+        For IMAP: `separator` and `prefix` ("INBOX.") are the namespace's, `hide` has
+        capabilities not to announce (Dovecot still obeys the commands), `odd_names`
+        allows mailbox names with dots, slashes and a tilde in any place.
         """
         self._temporary = directory is None
         self.directory = directory or Path(tempfile.mkdtemp(prefix="dovecot-"))
@@ -99,7 +121,7 @@ class Dovecot:
         check_reachable(self.directory)
         self.authority = Authority(self.directory / "tls")
         self.certificate = certificate or self.authority.issue()
-        self.host = HOST
+        self.host, self.far_host = HOST, FAR_HOST
         self.port = Ports(0, 0, 0, 0, 0)
         self._passwords: dict[str, str] = {}
         self._stamps = itertools.count()
@@ -111,6 +133,11 @@ class Dovecot:
             plaintext_auth=plaintext_auth,
             sessions_per_process=sessions_per_process,
             idle_processes=idle_processes,
+            connections_per_user=connections_per_user,
+            separator=separator,
+            prefix=prefix,
+            hide=frozenset(hide),
+            odd_names=odd_names,
             extra=extra,
         )
         for folder in ("users", "mail"):
@@ -140,8 +167,7 @@ class Dovecot:
         for attempt in range(START_ATTEMPTS):
             if attempt or not self.port.pop3:
                 self.port = Ports(*free_ports(5))
-            self._launch()
-            if self._greets():
+            if greets(self._launch(), self.port.pop3, b"+OK", START_DEADLINE):
                 return
             self.stop()
         raise RuntimeError(f"Dovecot did not start:\n{self.log()}")
@@ -149,18 +175,8 @@ class Dovecot:
     def stop(self) -> None:
         """Stop master and children, and wait until none is left."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        try:
-            # All at once: told alone, the master takes a second to see the others out.
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(STOP_GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        except ProcessLookupError:
-            process.wait()
-        end_group(process.pid)
+        if process is not None:
+            end_session(process)
 
     def close(self) -> None:
         """Stop, and remove the directory if it was made here."""
@@ -178,28 +194,21 @@ class Dovecot:
         marks = ("Error:", "Fatal:", "Panic:")
         return [line for line in self.log().splitlines() if any(mark in line for mark in marks)]
 
-    def _launch(self) -> None:
-        config = self.directory / "dovecot.conf"
-        config.write_text(configuration(self.directory, self.port, self._options))
+    @property
+    def _config(self) -> Path:
+        return self.directory / "dovecot.conf"
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        self._config.write_text(configuration(self.directory, self.port, self._options))
         with (self.directory / "dovecot.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(find_program("dovecot")), "-F", "-c", str(config)],
+                [str(find_program("dovecot")), "-F", "-c", str(self._config)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
             )
-
-    def _greets(self) -> bool:
-        assert self._process is not None
-        deadline = time.monotonic() + START_DEADLINE
-        while self._process.poll() is None and time.monotonic() < deadline:
-            try:
-                with socket.create_connection((HOST, self.port.pop3), timeout=1) as probe:
-                    return probe.recv(3) == b"+OK"
-            except OSError:
-                time.sleep(POLL)  # a starting process offers nothing else to wait for
-        return False
+        return self._process
 
     def _await_login(self, user: str) -> None:
         deadline = time.monotonic() + START_DEADLINE
@@ -233,19 +242,30 @@ class Dovecot:
         if changed and self._process is not None:
             self._await_login(name)
 
-    def maildir(self, user: str) -> Path:
-        """Where the user's mail lies."""
-        return self.directory / "mail" / user / "Maildir"
+    def maildir(self, user: str, mailbox: str = "INBOX") -> Path:
+        """Where a mailbox's mail lies; any but INBOX wants a running server."""
+        if mailbox == "INBOX":
+            return self.directory / "mail" / user / "Maildir"
+        return Path(self.doveadm("mailbox", "path", "-u", user, mailbox).rstrip("\n"))
 
     def fill(
-        self, user: str, messages: Iterable[bytes], *, newline: str = "lf", part: str = "cur"
+        self,
+        user: str,
+        messages: Iterable[bytes | Mail],
+        *,
+        mailbox: str = "INBOX",
+        newline: str = "lf",
+        part: str = "cur",
     ) -> int:
         """Append messages (CRLF octets) as files; return how many.
 
-        `newline="lf"` stores LF, as mail servers on Unix do; "exact" stores the
-        octets as given. Not fsynced: a test server's mail may die with the machine.
+        A mailbox that does not exist is created. `newline="lf"` stores LF, as mail
+        servers on Unix do; "exact" stores the octets as given. Not fsynced: a test
+        server's mail may die with the machine.
         """
-        home = self.maildir(user)
+        if mailbox != "INBOX":
+            self._ensure(user, mailbox)
+        home = self.maildir(user, mailbox)
         return maildir.append(home, messages, newline=newline, part=part, uid=mail_uid())
 
     def expunge(self, user: str, numbers: Iterable[int] | None = None) -> None:
@@ -270,57 +290,45 @@ class Dovecot:
         with self.session(user) as session:
             return session.uidls()
 
+    # -- IMAP ------------------------------------------------------------------
 
-def find_program(name: str) -> str | None:
-    """The path of a program, looking also where servers are installed."""
-    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
+    def client(self, user: str) -> OtherClient:
+        """A logged-in session of the second IMAP client."""
+        return OtherClient(HOST, self.port.imap, user, self._passwords[user])
 
+    def served_imap(self, user: str) -> Contents:
+        """Every mailbox and message as the server hands them out."""
+        with self.client(user) as client:
+            return client.everything()
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now; held together so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    def change_uidvalidity(self, user: str, mailbox: str, value: int) -> None:
+        """Give a mailbox another UIDVALIDITY; its UIDs stay."""
+        self.doveadm("mailbox", "update", "--uid-validity", str(value), "-u", user, mailbox)
 
+    def connections(self, user: str, protocol: str = "imap") -> int:
+        """How many sessions the user has open."""
+        rows = [line.split() for line in self.doveadm("who", "-1").splitlines()]
+        return sum(row[:2] == [user, protocol] for row in rows)
 
-def end_group(group: int) -> None:
-    """Kill what is left of a process group that we started, and wait until it is gone."""
-    deadline = time.monotonic() + STOP_DEADLINE
-    while alive_in(group) and time.monotonic() < deadline:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGKILL)
-        time.sleep(POLL)
+    def kick(self, user: str) -> None:
+        """End the user's sessions as an administrator would; none is no error."""
+        self.doveadm("kick", user, accept=(0, 68))
 
+    def preauth_command(self, user: str) -> list[str]:
+        """A program that speaks IMAP on its standard streams, logged in already."""
+        return [IMAP, "-c", str(self._config), "-u", user]
 
-def alive_in(group: int) -> bool:
-    """Whether the group has a process that is more than a zombie waiting for init."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it may end while we look
-            state, _parent, its_group = stat.read_text().rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state not in "ZX":
-                return True
-    return False
+    def doveadm(self, *arguments: str, accept: Sequence[int] = (0,)) -> str:
+        """Run Dovecot's own administration against the running server; what it printed."""
+        done = subprocess.run(
+            [str(find_program("doveadm")), "-c", str(self._config), *arguments],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode not in accept:
+            raise RuntimeError(f"doveadm {' '.join(arguments)} failed: {done.stderr.strip()}")
+        return done.stdout
 
-
-def mail_uid() -> int | None:
-    """The uid that mail files must belong to, or None where they are ours anyway."""
-    return MAIL_UID if os.geteuid() == 0 else None
-
-
-def own_by_mail_user(path: Path) -> None:
-    """Hand a path to the mail user where we are root."""
-    if (uid := mail_uid()) is not None:
-        os.chown(path, uid, uid)
-
-
-def check_reachable(directory: Path) -> None:
-    """As root, the mail user must be able to walk to the directory."""
-    if os.geteuid() == 0:
-        for parent in directory.resolve().parents:
-            if not parent.stat().st_mode & 0o001:
-                raise RuntimeError(f"{parent} is closed to the mail user; give no directory")
+    def _ensure(self, user: str, mailbox: str) -> None:
+        found = self.doveadm("mailbox", "list", "-u", user).splitlines()
+        if mailbox not in found:
+            self.doveadm("mailbox", "create", "-s", "-u", user, mailbox)

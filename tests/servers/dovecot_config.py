@@ -13,9 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.servers.certificates import Certificate
+from tests.servers.processes import HOST, MAIL_UID
 
-MAIL_UID = 65534  # "nobody": Dovecot never serves mail as root
 MECHANISMS = ("plain", "login", "cram-md5", "scram-sha-1", "scram-sha-256")
+FAR_HOST = "127.0.0.2"  # Dovecot calls a line plaintext only if its two ends differ
+
+# What 2.3 says by itself after the login, as test_dovecot.py checks: `imap_capability`
+# can add words to the list, but take one away only by giving all the others.
+CAPABILITIES = (
+    "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES"
+    " THREAD=REFS THREAD=ORDEREDSUBJECT MULTIAPPEND URL-PARTIAL CATENATE UNSELECT CHILDREN"
+    " NAMESPACE UIDPLUS LIST-EXTENDED I18NLEVEL=1 CONDSTORE QRESYNC ESEARCH ESORT SEARCHRES"
+    " WITHIN CONTEXT=SEARCH LIST-STATUS BINARY MOVE SNIPPET=FUZZY PREVIEW=FUZZY PREVIEW"
+    " STATUS=SIZE SAVEDATE LITERAL+ NOTIFY SPECIAL-USE COMPRESS=DEFLATE"
+)
+ROLES = {
+    "Drafts": "\\Drafts", "Sent": "\\Sent", "Trash": "\\Trash", "Junk": "\\Junk",
+    "Archive": "\\Archive",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +54,11 @@ class Options:
     plaintext_auth: bool
     sessions_per_process: int
     idle_processes: int
+    connections_per_user: int
+    separator: str
+    prefix: str
+    hide: frozenset[str]
+    odd_names: bool
     extra: str
 
 
@@ -50,10 +70,24 @@ def configuration(directory: Path, ports: Ports, options: Options) -> str:
         identity="" if root else own_identity(),
         uid=MAIL_UID if root else os.geteuid(),
         gid=MAIL_UID if root else os.getegid(),
+        hosts=f"{HOST}, {FAR_HOST}",
         ports=ports,
         options=options,
         disable_plaintext="no" if options.plaintext_auth else "yes",
+        # With listescape a name may hold the Maildir's own separator, "." and "..".
+        plugins="listescape" if options.odd_names else "",
+        roles="\n".join(ROLE.format(name=name, role=role) for name, role in ROLES.items()),
+        capability=visible(options.hide),
     )
+
+
+def visible(hidden: frozenset[str]) -> str:
+    """The line that hides capabilities: only the words, the commands still work."""
+    known = CAPABILITIES.split()
+    if unknown := hidden - set(known):
+        raise ValueError(f"Dovecot has no {', '.join(sorted(unknown))} to hide")
+    shown = " ".join(word for word in known if word not in hidden)
+    return f"imap_capability = {shown}" if hidden else ""
 
 
 def own_identity() -> str:
@@ -66,9 +100,14 @@ def own_identity() -> str:
     )
 
 
+ROLE = """\
+  mailbox {name} {{
+    special_use = {role}
+  }}"""
+
 TEMPLATE = """\
 protocols = pop3 imap lmtp
-listen = 127.0.0.1
+listen = {hosts}
 base_dir = {directory}/run
 state_dir = {directory}/state
 log_path = {directory}/dovecot.log
@@ -96,12 +135,24 @@ userdb {{
   args = uid={uid} gid={gid} home={directory}/mail/%u
 }}
 mail_location = maildir:~/Maildir
-mail_max_userip_connections = 1000
+mail_max_userip_connections = {options.connections_per_user}
+mail_plugins = {plugins}
+
+namespace inbox {{
+  inbox = yes
+  separator = {options.separator}
+  prefix = {options.prefix}
+{roles}
+}}
 
 protocol pop3 {{
   pop3_uidl_format = {options.uidl_format}
   # Marking each message as seen would rename its file: a cost of the server's, not of POP3.
   pop3_no_flag_updates = yes
+}}
+protocol imap {{
+  mail_plugins = $mail_plugins imap_zlib
+  {capability}
 }}
 
 service anvil {{
@@ -145,6 +196,10 @@ service imap-login {{
   }}
 }}
 service pop3 {{
+  service_count = {options.sessions_per_process}
+  process_min_avail = {options.idle_processes}
+}}
+service imap {{
   service_count = {options.sessions_per_process}
   process_min_avail = {options.idle_processes}
 }}

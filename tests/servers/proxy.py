@@ -10,7 +10,9 @@ client that pipelines is as fast as it would be on a long fat line. A delay of
 
 `cut_after=k` ends each connection once exactly k octets of the server's have
 reached the client; `cut_after` may be changed while the proxy runs and holds for
-connections made from then on. `connections` and `octets` count what passed.
+connections made from then on. `connections` and `octets` count what passed, and
+`flights` how often a client spoke after the server had: what a round trip costs,
+that of connecting left out.
 
 The context manager runs the proxy in a thread with a loop of its own, so that
 synchronous tests and other processes can use it; inside a loop use `serve()`.
@@ -22,6 +24,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Self
 
 HOST = "127.0.0.1"
@@ -42,6 +45,7 @@ class Proxy:
         self.port = 0
         self.connections = 0
         self.octets = 0  # from server to client
+        self.flights = 0
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -111,8 +115,9 @@ class Proxy:
             except OSError:
                 return  # the client sees what it would see of a server that is down
             closing.callback(far_writer.close)
-            up = asyncio.create_task(self._carry(reader, far_writer))
-            down = asyncio.create_task(self._carry(far_reader, writer, cut_after, count=True))
+            turn = Turn()
+            up = asyncio.create_task(self._carry(reader, far_writer, from_client=turn))
+            down = asyncio.create_task(self._carry(far_reader, writer, cut_after, from_server=turn))
             try:
                 await down  # when the server has closed there is no more to say to it
             finally:
@@ -126,12 +131,13 @@ class Proxy:
         writer: asyncio.StreamWriter,
         limit: int | None = None,
         *,
-        count: bool = False,
+        from_client: "Turn | None" = None,
+        from_server: "Turn | None" = None,
     ) -> None:
         """Hand on what is read, `delay` later; return at the end, at the limit, on an error."""
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(IN_FLIGHT)
-        feeding = asyncio.create_task(self._feed(reader, queue))
+        feeding = asyncio.create_task(self._feed(reader, queue, from_client))
         left = limit
         try:
             while left != 0:
@@ -144,7 +150,9 @@ class Proxy:
                 part = data if left is None else data[:left]
                 writer.write(part)
                 await writer.drain()
-                self.octets += len(part) if count else 0
+                if from_server is not None:
+                    self.octets += len(part)
+                    from_server.of_client = True
                 left = None if left is None else left - len(part)
         except OSError:
             writer.transport.abort()  # the other direction then sees an end too
@@ -153,7 +161,10 @@ class Proxy:
             await asyncio.gather(feeding, return_exceptions=True)
 
     async def _feed(
-        self, reader: asyncio.StreamReader, queue: asyncio.Queue[tuple[float, bytes]]
+        self,
+        reader: asyncio.StreamReader,
+        queue: asyncio.Queue[tuple[float, bytes]],
+        from_client: "Turn | None",
     ) -> None:
         """Read, and note when each chunk is due; an empty chunk is the end."""
         data = b"more"
@@ -162,7 +173,17 @@ class Proxy:
                 data = await reader.read(CHUNK)
             except OSError:
                 data = b""
+            if data and from_client is not None:
+                self.flights += from_client.of_client
+                from_client.of_client = False
             await queue.put((asyncio.get_running_loop().time() + self.delay, data))
+
+
+@dataclass(slots=True)
+class Turn:
+    """Whose turn it is on one connection: the client's, once the server has spoken."""
+
+    of_client: bool = True
 
 
 async def serve_forever(host: str, port: int, listen: int, delay: float, cut: int | None) -> None:

@@ -4,95 +4,54 @@
 
 It serves RFC 1939 with any credentials, and departs from it where told to:
 `answers` gives, for a command line ("RETR 2") or a verb ("RETR"), what is said
-instead of the right answer: octets, verbatim; HANG_UP; SILENCE; `Endless` and
-`Drip`, which never come to an end; `Turns`, one answer for each line of a
-conversation; or a list of these, one after the other. The key "greeting" is
-said on connection. `heard` has every line that came in.
+instead of the right answer: octets, verbatim; a fault of scripted.py; or a list
+of these, one after the other. The key "greeting" is said on connection. `heard`
+has every line that came in.
 
 `tls` (an ssl.SSLContext, see `server_context`) encrypts from the first octet,
-`stls` after STLS. The server runs in a thread, so that synchronous tests and
-other processes can use it. To add a fault, add a class with `say`.
+`stls` after STLS.
 """
 
 import asyncio
 import ssl
-import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
 
 from fetchd.demo.server import stuffed
-from tests.servers.certificates import Certificate
+from tests.servers.scripted import (
+    HANG_UP,
+    SILENCE,
+    Answer,
+    Drip,
+    Endless,
+    HangUp,
+    Part,
+    Scripted,
+    Silence,
+    Turns,
+    server_context,
+)
 
-HOST = "127.0.0.1"
+__all__ = [
+    "CAPABILITIES",
+    "HANG_UP",
+    "SILENCE",
+    "Answer",
+    "Drip",
+    "Endless",
+    "HangUp",
+    "Part",
+    "ScriptedPop3",
+    "Silence",
+    "Talk",
+    "Turns",
+    "server_context",
+]
+
 CAPABILITIES = ("TOP", "UIDL", "USER", "PIPELINING", "RESP-CODES")
 LINE_LIMIT = 1 << 16
 
 
-@dataclass(frozen=True)
-class HangUp:
-    """Close the connection."""
-
-    async def say(self, talk: "Talk") -> None:
-        await talk.writer.drain()
-        talk.ended = True
-
-
-@dataclass(frozen=True)
-class Silence:
-    """Say nothing, and keep the connection."""
-
-    async def say(self, talk: "Talk") -> None:
-        await talk.reader.read(-1)  # until the client has had enough
-        talk.ended = True
-
-
-@dataclass(frozen=True)
-class Endless:
-    """The same octets for ever, as fast as they are taken."""
-
-    piece: bytes
-
-    async def say(self, talk: "Talk") -> None:
-        while not talk.writer.transport.is_closing():
-            talk.writer.write(self.piece)
-            await talk.writer.drain()
-
-
-@dataclass(frozen=True)
-class Drip:
-    """The same octets for ever, with a pause before each."""
-
-    piece: bytes
-    pause: float
-
-    async def say(self, talk: "Talk") -> None:
-        while not talk.writer.transport.is_closing():
-            await asyncio.sleep(self.pause)
-            talk.writer.write(self.piece)
-
-
-class Turns(tuple[bytes, ...]):
-    """One answer, then one more for each line the client says."""
-
-    __slots__ = ()
-
-    async def say(self, talk: "Talk") -> None:
-        talk.writer.write(self[0])
-        for answer in self[1:]:
-            talk.hear(await talk.reader.readline())
-            talk.writer.write(answer)
-
-
-HANG_UP = HangUp()
-SILENCE = Silence()
-Part = bytes | HangUp | Silence | Endless | Drip | Turns
-Answer = Part | list[Part]
-
-
-class ScriptedPop3:
+class ScriptedPop3(Scripted):
     """One listening port and what it serves; see the module."""
 
     def __init__(
@@ -107,56 +66,21 @@ class ScriptedPop3:
         stls: ssl.SSLContext | None = None,
     ) -> None:
         """`capabilities` None: no CAPA; `inside`: what CAPA says after the login, if different."""
+        super().__init__(tls=tls, line_limit=LINE_LIMIT)
         self.messages = list(messages)
         self.uidls = list(uidls or (b"uid-%d" % n for n in range(1, len(messages) + 1)))
         self.capabilities = capabilities
         self.inside = inside if inside is not None else capabilities
         self.answers = dict(answers or {})
-        self.tls, self.stls = tls, stls
+        self.stls = stls
         self.heard: list[str] = []
-        self.connections = 0
-        self.host, self.port = HOST, 0
-        self._loop = asyncio.new_event_loop()
-        self._ready, self._stop = threading.Event(), asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._thread = threading.Thread(
-            target=lambda: self._loop.run_until_complete(self._run()), daemon=True
-        )
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        if not self._ready.wait(10):
-            raise RuntimeError("the scripted server did not start")
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-        self._loop.close()
 
     def verbs(self) -> list[str]:
         """The commands heard, without their arguments."""
         return [line.split(" ")[0] for line in self.heard]
 
-    async def _run(self) -> None:
-        server = await asyncio.start_server(self._accept, HOST, 0, limit=LINE_LIMIT, ssl=self.tls)
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._stop.wait()
-        server.close()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        self.connections += 1
-        with suppress(OSError, asyncio.CancelledError, asyncio.IncompleteReadError):
-            await Talk(self, reader, writer).run()
-        writer.transport.abort() if self._stop.is_set() else writer.close()
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await Talk(self, reader, writer).run()
 
 
 class Talk:
@@ -258,19 +182,3 @@ class Talk:
 
 def _unknown(_line: str) -> bytes:
     return b"-ERR unknown command\r\n"
-
-
-def server_context(
-    certificate: Certificate,
-    *,
-    client_ca: Path | None = None,
-    maximum: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
-) -> ssl.SSLContext:
-    """The server's side of TLS; with `client_ca` it wants a certificate of the client."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate.certificate, certificate.key)
-    context.maximum_version = maximum
-    if client_ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(client_ca)
-    return context

@@ -1,0 +1,355 @@
+"""An IMAP connection: commands go out in flights, events come back as they arrive.
+
+`exchange` is the only loop; everything else is a call of it. The window is bounded
+by octets expected and by count. Untagged responses are handed out in the order in
+which they came, with the tagged answers between them; what belongs to what, the
+caller knows. Whoever abandons an exchange need not care: the next one first reads
+what is still owed.
+
+Deadlines: one on each read, and one on each answer as a whole (`pace`). Compressed
+octets are inflated piece by piece, never more than INFLATE at once, so a small packet
+cannot become a large memory (RFC 4978 names no limit, zlib allows 1,000 to 1).
+"""
+
+import asyncio
+import base64
+import zlib
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from fetchd.clients.imap_refusals import server_refusal
+from fetchd.clients.pace import MIN_RATE, Pace
+from fetchd.clients.stream import Stream, TlsSettings
+from fetchd.errors import ConnectionFailed, FetchdError, RemoteProtocolError
+from fetchd.protocol.imap import commands
+from fetchd.protocol.imap.events import (
+    BodyChunk,
+    Challenge,
+    Completed,
+    Event,
+    Greeting,
+    Idling,
+    Proceed,
+)
+from fetchd.protocol.imap.rules import RULES, Command, Order
+from fetchd.protocol.imap.session import ImapProtocol
+from fetchd.protocol.imap.types import Bye, State
+from fetchd.protocol.sasl import Mechanism
+from fetchd.telemetry import Transcript
+
+WINDOW_OCTETS = 16 << 20  # expected in outstanding answers
+WINDOW_COUNT = 200  # commands; each may be for many messages
+MAX_TURNS = 16  # of one AUTHENTICATE; SCRAM takes three
+INFLATE = 1 << 20  # octets at once
+
+Ask = tuple[Command, int]  # and the octets expected in answer
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """What some commands brought: their tagged answers, in the order of the commands, and
+    everything else."""
+
+    completed: tuple[Completed, ...]
+    events: tuple[Event, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all of them succeeded."""
+        return all(one.ok for one in self.completed)
+
+
+class ImapClient:
+    """One connection's conversation."""
+
+    def __init__(
+        self, stream: Stream, read_timeout: float, transcript: Transcript | None = None
+    ) -> None:
+        self.stream = stream
+        self.protocol = ImapProtocol()
+        self._timeout = read_timeout
+        self._pace = Pace(read_timeout)
+        self._transcript = transcript
+        self._farewell: FetchdError | None = None
+        self._inflate: zlib._Decompress | None = None
+        self._deflate: zlib._Compress | None = None
+        self._packed = b""  # came, and was not inflated yet
+        self._more = False  # there may be more where the last piece came from
+
+    async def greeting(self) -> Greeting:
+        """The server's first words."""
+        try:
+            while True:
+                for event in await self._receive("a greeting"):
+                    if isinstance(event, Greeting):
+                        return event
+        except ConnectionFailed as error:
+            if not self.stream.tls:
+                error.advice = 'Check host and port; is it the port for tls = "implicit"?'
+            raise
+
+    async def exchange(self, asks: Iterable[Ask]) -> AsyncGenerator[list[Event], None]:
+        """Send the commands as the window allows; events as they come."""
+        await self._settle()
+        queue = iter(asks)
+        upcoming: Ask | None = None
+        expected: deque[int] = deque()  # octets, for each unanswered command
+        outstanding = 0  # their sum
+        pending = self.protocol.pending
+        while True:
+            out: list[bytes] = []
+            while len(pending) < WINDOW_COUNT and not self.protocol.sending:
+                upcoming = upcoming or next(queue, None)
+                if upcoming is None or (pending and outstanding + upcoming[1] > WINDOW_OCTETS):
+                    break
+                command, octets = upcoming
+                if pending and _alone(command, pending.values()):
+                    break
+                out.append(self._send(command))
+                expected.append(octets)
+                outstanding += octets
+                upcoming = None
+            if out:
+                self._write(b"".join(out))
+            if not pending:
+                return
+            events = await self._receive(f"an answer to {next(iter(pending.values())).verb}")
+            while len(expected) > len(pending):
+                outstanding -= expected.popleft()
+            yield events
+
+    async def flight(self, *asked: Command) -> Flight:
+        """Some commands with small answers, in one flight as far as RULES allow."""
+        done: dict[str, Completed] = {}
+        events: list[Event] = []
+        async with aclosing(self.exchange((command, 0) for command in asked)) as answers:
+            async for some in answers:
+                for event in some:
+                    if isinstance(event, Completed):
+                        done[event.tag] = event
+                    else:
+                        events.append(event)
+        in_order = sorted(done.values(), key=lambda one: int(one.tag[1:]))
+        return Flight(tuple(in_order), tuple(events))
+
+    async def ask(self, command: Command) -> Flight:
+        """One command."""
+        return await self.flight(command)
+
+    async def start_tls(self, settings: TlsSettings, timeout: float) -> Completed:  # noqa: ASYNC109
+        """STARTTLS, and the handshake if the server agrees."""
+        (answer,) = (await self.flight(commands.starttls())).completed
+        if answer.ok:
+            await self.stream.start_tls(settings, timeout)
+        return answer
+
+    async def compress(self) -> bool:
+        """COMPRESS=DEFLATE from here on (RFC 4978); False where the server will not."""
+        (answer,) = (await self.flight(commands.compress())).completed
+        if not answer.ok:
+            return False
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        self._packed = self.protocol.take_rest()
+        self._more = bool(self._packed)
+        return True
+
+    async def authenticate(self, name: str, mechanism: Mechanism, *, inline: bool) -> Completed:
+        """AUTHENTICATE with its turns; `inline`: the server offers SASL-IR."""
+        await self._settle()
+        first = mechanism.initial()
+        encoded = None
+        if first is not None and inline and mechanism.inline:
+            encoded, first = base64.b64encode(first), None
+        self._write(self._send(commands.authenticate(name, encoded)))
+        turns = 0
+        while True:
+            for event in await self._receive("an answer to AUTHENTICATE"):
+                match event:
+                    case Challenge(data=challenge):
+                        turns += 1
+                        if turns > MAX_TURNS:
+                            raise RemoteProtocolError(f"{name} does not come to an end")
+                        if first is None:  # in a thread, since SCRAM computes for long
+                            response = await asyncio.to_thread(_turn, mechanism, challenge)
+                        else:
+                            response, first = first, None
+                        self._note("C", "***")
+                        self._write(self.protocol.respond(base64.b64encode(response)))
+                    case Completed():
+                        if event.ok and not mechanism.finished:
+                            raise RemoteProtocolError("the server did not prove its identity")
+                        return event
+
+    async def upload(self, command: Command, bodies: Iterable[Iterator[bytes]]) -> Flight:
+        """APPEND: the bodies go out as the server asks for them, in pieces."""
+        await self._settle()
+        waiting = iter(bodies)
+        events: list[Event] = []
+        self._write(self._send(command))
+        while True:
+            while self.protocol.wanted:
+                for piece in next(waiting):
+                    self._write(self.protocol.supply(piece))
+                    await self.stream.drained(self._timeout)
+            if not self.protocol.pending:
+                break
+            events += await self._receive("an answer to APPEND")
+        done = tuple(event for event in events if isinstance(event, Completed))
+        return Flight(done, tuple(event for event in events if not isinstance(event, Completed)))
+
+    async def idle(self, patience: float) -> AsyncGenerator[list[Event], None]:
+        """Events as the server tells them by IDLE (RFC 2177), for at most `patience` seconds.
+
+        Yields an empty list when it has begun. Whoever leaves ends it, by DONE.
+        """
+        await self._settle()
+        self._write(self._send(commands.idle()))
+        clock = asyncio.get_running_loop().time
+        begun = False
+        end = clock() + patience
+        try:
+            while self.protocol.pending and (left := end - clock()) > 0:
+                try:
+                    events = await self._receive("news", left if begun else self._timeout)
+                except ConnectionFailed:
+                    if clock() < end:
+                        raise
+                    break
+                self._pace.restart()
+                begun = begun or any(isinstance(event, Idling) for event in events)
+                yield [event for event in events if not isinstance(event, Idling | Completed)]
+        finally:
+            if self.protocol.pending and self.protocol.fault is None and self._farewell is None:
+                self._write(self.protocol.done())
+
+    async def settle(self) -> list[Event]:
+        """What is still owed, read to its end: after IDLE, and before something is measured."""
+        return await self._settle()
+
+    async def logout(self) -> None:
+        """Leave in good order; what the server thinks of it does not matter."""
+        try:
+            await self.flight(commands.logout())
+        except FetchdError:
+            self.stream.abort()
+            return
+        await self.stream.close()
+
+    async def _settle(self) -> list[Event]:
+        """Read the answers to an abandoned exchange away."""
+        events: list[Event] = []
+        while self.protocol.pending:
+            verb = next(iter(self.protocol.pending.values())).verb
+            events += [
+                event
+                for event in await self._receive(f"an answer to {verb}")
+                if not isinstance(event, BodyChunk)
+            ]
+        return events
+
+    def _send(self, command: Command) -> bytes:
+        if self._farewell is not None:
+            raise self._farewell
+        octets = self.protocol.send(command)
+        self._note("C", repr(command))
+        return octets
+
+    def _write(self, octets: bytes) -> None:
+        if self._deflate is not None and octets:
+            octets = self._deflate.compress(octets) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+        self.stream.write(octets)
+
+    async def _receive(self, purpose: str, timeout: float | None = None) -> list[Event]:  # noqa: ASYNC109
+        """One read's events; `purpose` is for the sentence if there is none."""
+        if (error := self._farewell or self.protocol.fault) is not None:
+            raise error
+        data = self._inflated(b"") if self._more else b""
+        while not data:  # a packet may hold too little to inflate
+            data = await self._read(purpose, self._timeout if timeout is None else timeout)
+        events = self.protocol.receive(data)
+        kept: list[Event] = []
+        for event in events:
+            if self._transcript is not None:
+                self._note("S", _shown(event))
+            match event:
+                case Bye() if self.protocol.state is not State.LOGOUT and not self._leaving:
+                    what = f"{self.stream.where} turns us away"
+                    self._farewell = server_refusal(event.code, event.text, what)
+                    if not kept:
+                        raise self._farewell
+                    return kept
+                case Proceed():
+                    self._write(self.protocol.supply())
+                    continue
+                case BodyChunk():
+                    pass
+                case _:
+                    self._pace.restart()
+            kept.append(event)
+        if self._pace.too_slow:
+            raise ConnectionFailed(
+                f"{self.stream.where} is too slow: less than {MIN_RATE} octets a second "
+                f"while we waited for {purpose}"
+            )
+        return kept
+
+    async def _read(self, purpose: str, timeout: float) -> bytes:  # noqa: ASYNC109
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        data = await self.stream.read(timeout, purpose)
+        if not data:
+            raise ConnectionFailed(f"{self.stream.where} hung up while we waited for {purpose}")
+        self._pace.note(clock() - begun, len(data))
+        return self._inflated(data) if self._inflate is not None else data
+
+    def _inflated(self, more: bytes) -> bytes:
+        """The next piece of what came compressed; the rest stays packed."""
+        assert self._inflate is not None
+        try:
+            data = self._inflate.decompress(self._packed + more, INFLATE)
+        except zlib.error as error:
+            raise RemoteProtocolError(f"the compressed stream is broken: {error}") from error
+        self._packed = self._inflate.unconsumed_tail
+        self._more = bool(self._packed) or len(data) == INFLATE
+        return data
+
+    @property
+    def _leaving(self) -> bool:
+        return any(command.verb == "LOGOUT" for command in self.protocol.pending.values())
+
+    def _note(self, direction: str, line: str) -> None:
+        if self._transcript is not None:
+            self._transcript(direction, line)
+
+
+def _alone(command: Command, before: Iterable[Command]) -> bool:
+    """Whether it may not be sent while these are unanswered; see commands.RULES."""
+    rule = RULES[command.verb]
+    return rule.order is Order.ALONE or any(
+        RULES[one.verb].order is not Order.FREE
+        or (rule.settled and one.verb in ("SELECT", "EXAMINE"))
+        for one in before
+    )
+
+
+def _turn(mechanism: Mechanism, challenge: bytes) -> bytes:
+    try:
+        raw = base64.b64decode(challenge, validate=True)
+    except ValueError:
+        raw = challenge
+    return mechanism.respond(raw)
+
+
+def _shown(event: Event) -> str:
+    match event:
+        case BodyChunk(data):
+            return f"[{len(data)} octets]"
+        case Challenge():
+            return "+ ***"
+        case Completed():
+            return f"{event.tag} {event.outcome} {event.text}"
+        case _:
+            return repr(event)

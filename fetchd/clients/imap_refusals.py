@@ -1,0 +1,79 @@
+"""What a NO, a BAD or a BYE means: wait, ask the owner, or leave one mailbox alone.
+
+Response codes decide where there are any (RFC 5530, RFC 9051 §7.1). Without them the
+words are read, as in `refusals`, and in doubt the trouble is taken for a passing one:
+waiting harms nobody, while a password called wrong stops an account.
+
+To treat one more code, put it into a set below.
+"""
+
+import re
+from datetime import timedelta
+
+from fetchd.clients.refusals import is_passing, not_authenticated
+from fetchd.errors import AccountRefused, FetchdError, MailboxUnavailable, ServerUnavailable
+from fetchd.protocol.imap.types import Code
+
+LONGEST_WAIT = timedelta(minutes=5)  # of a server's own hint (quirk 69)
+
+_PASSWORD = {"AUTHENTICATIONFAILED", "EXPIRED"}
+_OWNER = {"AUTHORIZATIONFAILED", "CONTACTADMIN"}
+_ENCRYPT = {"PRIVACYREQUIRED", "ENCRYPTIONNEEDED"}
+_PASSING = {"UNAVAILABLE", "INUSE", "LIMIT", "OVERQUOTA", "THROTTLED", "SERVERBUG", "ALERT"}
+_NO_COMMAND = re.compile(
+    r"(?:un(?:known|recogni[sz]ed|supported)|invalid|bad|illegal) (?:command|mechanism|auth)"
+    r"|not (?:supported|implemented|recogni[sz]ed)",
+    re.IGNORECASE,
+)
+# Exchange: "Suggested Backoff Time: 299923 Milliseconds"; others: "try again in 30 seconds"
+_HINT = re.compile(
+    r"(?:back ?off|retry|try again|wait)[^0-9]{0,40}([0-9]{1,9})\s*(ms|milli|s|m)", re.IGNORECASE
+)
+_UNITS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0}
+
+
+def server_refusal(code: Code | None, text: str, what: str) -> FetchdError:
+    """The error for a NO, BAD or BYE that concerns the account as a whole."""
+    sentence = f"{what}: {text}" if text else what
+    match code.name if code else "":
+        case name if name in _PASSWORD:
+            return not_authenticated(text, sentence)
+        case name if name in _ENCRYPT:
+            return not_authenticated("TLS", sentence)
+        case name if name in _OWNER:
+            return AccountRefused(sentence)
+        case _:
+            return ServerUnavailable(sentence, wait=hint(text))
+
+
+def login_refusal(code: Code | None, text: str, what: str) -> FetchdError:
+    """The error for a NO to a login; without code or passing words it is about the password."""
+    known = _PASSWORD | _OWNER | _ENCRYPT | _PASSING
+    if (code is not None and code.name in known) or is_passing(_worded(text)):
+        return server_refusal(code, text, what)
+    return not_authenticated(text, f"{what}: {text}" if text else what)
+
+
+def mailbox_refusal(code: Code | None, text: str, what: str) -> FetchdError:
+    """The error for a NO about one mailbox; what concerns more than it, does so here too."""
+    if (code is not None and code.name in _PASSING | _OWNER | _PASSWORD) or "not connected" in text:
+        return server_refusal(code, text, what)  # quirk 68
+    return MailboxUnavailable(f"{what}: {text}" if text else what)
+
+
+def is_not_understood(code: Code | None, text: str) -> bool:
+    """Whether the server does not know the command, rather than refusing it."""
+    return code is None and bool(_NO_COMMAND.search(text))
+
+
+def hint(text: str) -> timedelta | None:
+    """How long the server wants to be left alone, as far as its words say so."""
+    found = _HINT.search(text)
+    if found is None:
+        return None
+    return min(timedelta(seconds=int(found[1]) * _UNITS[found[2].lower()]), LONGEST_WAIT)
+
+
+def _worded(text: str) -> str:
+    """Without brackets, which POP3 would take for a code of its own."""
+    return text.replace("[", "(").replace("]", ")")

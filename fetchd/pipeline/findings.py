@@ -1,0 +1,22 @@
+"""What a look finds, one value for each thing looked at."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"  # works, but perhaps not as the owner thinks
+    ERROR = "error"  # a sync would fail
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `subject` is "data", "destination home" or "account work"."""
+
+    level: Level
+    subject: str
+    sentence: str
+    advice: str = ""

@@ -1,0 +1,114 @@
+"""Taking messages away from a mailbox: moved to a trash, or expunged by UID, or only marked.
+
+The mailbox is opened for writing; should it have another UIDVALIDITY than the listing
+had, or not let itself be written (quirk 72), nothing is done. A plain EXPUNGE would take
+what others have marked along (quirk 57), so without UIDPLUS a message is marked as
+\\Deleted and stays, which counts as not removed. What the tagged OK confirms is removed:
+RFC 4315 §2.1 and RFC 6851 §3.3 promise no less.
+
+MOVE is one step. Without it COPY comes first, and only what was copied is expunged, so
+a line that breaks in between leaves a message twice and never none (quirk 58).
+"""
+
+from collections.abc import Iterable, Sequence
+
+from fetchd.clients.imap import ImapClient
+from fetchd.clients.imap_refusals import mailbox_refusal
+from fetchd.errors import MailboxUnavailable
+from fetchd.policy.mailboxes import Mailbox
+from fetchd.policy.plan import RemoteMessage
+from fetchd.protocol.imap import commands
+from fetchd.protocol.imap.events import Completed
+from fetchd.protocol.imap.rules import Command
+from fetchd.protocol.imap.sequence import write_sets
+from fetchd.sources.imap_listing import Place
+
+SET_OCTETS = 900  # of one command: below the 1,000 octets that any server takes (quirk 46)
+_DELETED = "\\Deleted"
+
+
+class Retiring:
+    """The removal of some messages from one mailbox."""
+
+    def __init__(
+        self,
+        client: ImapClient,
+        capabilities: frozenset[str],
+        mailbox: Mailbox,
+        trash: Mailbox | None,
+        wanted_trash: str | None,
+    ) -> None:
+        self._client, self._mailbox, self._trash = client, mailbox, trash
+        self._wanted_trash = wanted_trash
+        self._moves = "MOVE" in capabilities
+        self._expunges = "UIDPLUS" in capabilities or "IMAP4REV2" in capabilities
+
+    async def retire(self, messages: Sequence[RemoteMessage], uidvalidity: int) -> frozenset[bytes]:
+        """The uids of those that are gone now."""
+        certain = [m for m in messages if not m.ambiguous and self._worth_asking(m)]
+        if not certain:
+            return frozenset()
+        self._find_trash()
+        await self._open(uidvalidity)
+        removed: set[bytes] = set()
+        for uids in write_sets((m.number for m in certain), SET_OCTETS):
+            if await self._remove(uids):
+                removed |= _named(certain, uids)
+        return frozenset(removed)
+
+    def _worth_asking(self, message: RemoteMessage) -> bool:
+        """Not again what is marked already and cannot be expunged."""
+        may_go = self._expunges or (self._moves and self._wanted_trash is not None)
+        return may_go or _DELETED not in message.flags.split()
+
+    def _find_trash(self) -> None:
+        if self._wanted_trash is None:
+            return
+        if self._trash is None:
+            raise MailboxUnavailable(
+                f"retire_to names '{self._wanted_trash}', and the server has no such mailbox",
+                advice="Create it there, or name another one in retire_to.",
+            )
+
+    async def _open(self, uidvalidity: int) -> None:
+        flight = await self._client.ask(commands.select(self._mailbox.wire))
+        place = Place()
+        for event in (*flight.events, *flight.completed):
+            place.hear(event)
+        what = f"the mailbox '{self._mailbox.name}' cannot be opened for writing"
+        if not flight.ok:
+            refused = flight.completed[0]
+            raise mailbox_refusal(refused.code, refused.text, what)
+        if place.read_only:
+            raise MailboxUnavailable(
+                f"{what}: the server lets it be read only",
+                advice='Ask the provider, or set leave_on_server = "forever".',
+            )
+        if place.uidvalidity != uidvalidity:
+            raise MailboxUnavailable(f"{what}: it was renumbered meanwhile")
+
+    async def _remove(self, uids: bytes) -> bool:
+        """Whether the server confirmed that these are gone."""
+        if self._trash is not None:
+            if self._moves:
+                await self._step(commands.move(uids, self._trash.wire), "move to the trash")
+                return True
+            await self._step(commands.copy(uids, self._trash.wire), "copy to the trash")
+        await self._step(commands.store(uids, "+FLAGS", [_DELETED]), "mark as deleted")
+        if not self._expunges:
+            return False
+        await self._step(commands.expunge(uids), "expunge")
+        return True
+
+    async def _step(self, command: Command, what: str) -> None:
+        answer: Completed = (await self._client.ask(command)).completed[0]
+        if not answer.ok:
+            sentence = f"the server does not {what} in '{self._mailbox.name}'"
+            raise mailbox_refusal(answer.code, answer.text, sentence)
+
+
+def _named(messages: Iterable[RemoteMessage], uids: bytes) -> set[bytes]:
+    """Those of the messages that a set of UIDs, one of ours, speaks of."""
+    ranges = [part.partition(b":") for part in uids.split(b",")]
+    bounds = [(int(low), int(high or low)) for low, _, high in ranges]
+    return {m.uid for m in messages if any(low <= m.number <= high for low, high in bounds)}
