@@ -24,7 +24,7 @@ from fetchd.pipeline.errand import Errand
 from fetchd.pipeline.lease import LEASE, under_lease
 from fetchd.pipeline.report import Failure, RunReport
 from fetchd.pipeline.tools import Tools
-from fetchd.pipeline.visit import Visit
+from fetchd.pipeline.visit import Place, Visit
 
 RECONNECTS = 10  # in one run; the next run goes on from there
 SESSIONS = 1000  # of a server that shows a part of the maildrop at a time
@@ -128,21 +128,22 @@ async def _visit_until_done(errand: Errand, tools: Tools, report: RunReport) -> 
     others behind it. If it breaks at the message's header (`blind`), its body is tried.
     """
     breaks = 0
-    suspect: bytes | None = None
-    blind: set[bytes] = set()
+    suspect: Place | None = None
+    blind: set[Place] = set()
     for _ in range(SESSIONS):
         before = report.progress
-        visit = Visit(errand, tools, report, frozenset(blind))
+        visit = Visit(errand, tools, report, blind)
         try:
             await visit.run()
         except (ConnectionFailed, RemoteProtocolError) as error:
             breaks += 1
-            culprit, progress = visit.in_progress, report.progress > before
+            culprit, progress = visit.culprit, report.progress > before
             if not _worth_another(error, visit, breaks, tools) or not (culprit or progress):
                 raise
-            if culprit and culprit.uid == suspect and not progress:
-                await visit.set_aside(culprit, f"the connection broke at it twice: {error}", blind)
-            suspect = culprit.uid if culprit else None
+            if culprit and culprit.place == suspect and not progress:
+                reason = f"the connection broke at it twice: {error}"
+                await visit.set_aside(culprit.message, reason, blind)
+            suspect = culprit.place if culprit else None
         else:
             if not visit.shows_parts or report.progress == before or tools.stop.is_set():
                 return

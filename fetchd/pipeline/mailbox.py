@@ -1,0 +1,186 @@
+"""One mailbox of a visit: look, adopt, fetch, and then deliver, retire, remember.
+
+`bring` needs the session; of what follows, in `finish`, only thinning does. Where all
+mail stays on the server, the visit therefore goes on to the next mailbox while this one
+is still being committed. What a step finds out is recorded behind it, never before.
+"""
+
+from collections.abc import Sequence
+
+from fetchd.catalog import inventory as inventories
+from fetchd.catalog import runs
+from fetchd.catalog.database import Catalog
+from fetchd.catalog.inventory import MailboxState
+from fetchd.contracts import Session
+from fetchd.pipeline.errand import Errand
+from fetchd.pipeline.fetch import Fetcher
+from fetchd.pipeline.follow import follow_survey
+from fetchd.pipeline.report import RunReport
+from fetchd.pipeline.survey import Survey, survey_mailbox
+from fetchd.pipeline.thin import next_look, next_octets, thin
+from fetchd.pipeline.tools import Tools
+from fetchd.policy.plan import RemoteMessage
+from fetchd.policy.retention import Retirement
+
+
+class MailboxSync:
+    """The sync of one mailbox; `name` is fetchd's name for it.
+
+    The headers of `blind` uids cannot be had.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        state: MailboxState,
+        blind: frozenset[bytes],
+        errand: Errand,
+        tools: Tools,
+        report: RunReport,
+    ) -> None:
+        self.name = name
+        self._state, self._blind = state, blind
+        self._errand, self._tools, self._report = errand, tools, report
+        self._survey: Survey | None = None
+        self._fetcher: Fetcher | None = None
+        self._impostors: tuple[RemoteMessage, ...] = ()
+
+    async def bring(self, session: Session) -> bool:
+        """Fetch what is new and begin to commit it; False where nothing has changed."""
+        errand, tools, report = self._errand, self._tools, self._report
+        tools.progress.phase(errand.account, "listing")
+        survey = await survey_mailbox(
+            session, self.name, self._state, errand, tools.storage, tools.now(), self._blind
+        )
+        if not isinstance(survey, Survey):
+            report.on_server += survey.on_server
+            return False
+        report.on_server += survey.listing.on_server
+        await tools.committer.adopt(survey.adoptions(errand, tools.now()))
+        report.adopted += len(survey.adopted)
+        origin = errand.origin(self.name, survey.missing)
+        if survey.linked:
+            await tools.deliveries.put_held(await tools.committer.link(origin, survey.linked))
+            report.linked += len(survey.linked)
+        tools.progress.phase(errand.account, "fetching")
+        fetcher = self._fetcher = Fetcher(origin, survey.attempts, tools, report)
+        self._survey = survey
+        self._impostors = await self._confirm_returned(session, survey)
+        await fetcher.fetch(
+            session,
+            [m for m in self._wanted(survey) if (self.name, m.uid) not in report.aside],
+        )
+        return True
+
+    @property
+    def needs_session(self) -> bool:
+        """Whether `finish` will ask the server for something.
+
+        What has an object id is looked up by it when the next mailbox is listed: it must
+        be home by then.
+        """
+        survey = self._survey
+        return survey is not None and (
+            survey.leave != "forever" or any(m.object_id for m in survey.wanted)
+        )
+
+    async def finish(self, session: Session) -> frozenset[bytes]:
+        """Commit, follow, thin, remember; the uids whose removal the farewell will confirm."""
+        errand, tools, report = self._errand, self._tools, self._report
+        survey, fetcher = self._survey, self._fetcher
+        assert survey is not None
+        assert fetcher is not None
+        await fetcher.finish()
+        if not fetcher.stopped:
+            await follow_survey(survey, errand, tools)
+            report.reflagged += len(survey.plan.reflagged)
+            report.gone += len(survey.plan.gone)
+        octets = next_octets(survey)
+        survey = self._survey = survey.without_inventory()
+        retirement, retiring = Retirement(), frozenset[bytes]()
+        report.stopped |= fetcher.stopped
+        if not fetcher.stopped:
+            retirement, removed = await thin(session, survey, fetcher.done, errand, tools, report)
+            retiring = frozenset(m.uid for m, _ in retirement.retire) - removed
+        _notice(survey, retirement, errand, report)
+        whole = all(message.uid in fetcher.done for message in self._wanted(survey))
+        state = next_look(survey, errand, retirement, tools.now(), octets, whole=whole)
+        await tools.storage.blocking(
+            remember, tools.storage.catalog, errand, self.name, state, session
+        )
+        return retiring
+
+    def _wanted(self, survey: Survey) -> Sequence[RemoteMessage]:
+        return (*self._impostors, *survey.wanted)
+
+    async def _confirm_returned(
+        self, session: Session, survey: Survey
+    ) -> tuple[RemoteMessage, ...]:
+        """Those that carry the uid of a message we asked to drop, and may not be it.
+
+        The header tells. Where the listing is the very one at which we asked, nothing was
+        dropped, or all of it was replaced by mail of the same uids and sizes: there the
+        oldest speaks for the others. What is confirmed is known again at
+        once, also when the line breaks on the way.
+        """
+        returned, known = survey.plan.returned, survey.inventory.messages
+        if not returned:
+            return ()
+        looked = [m for m in returned if m.uid not in self._blind]
+        same = survey.state.asked_digest == survey.listing.digest
+        sample = looked[:1] if same else looked
+        confirmed = set[bytes]()
+        try:
+            async for header in session.headers(sample):
+                if header.digest == known[header.remote.uid].header_digest:
+                    confirmed.add(header.remote.uid)
+            if same and len(confirmed) == len(sample) > 0:
+                confirmed = {m.uid for m in looked}
+        finally:
+            self._report.confirmed += len(confirmed)
+            await self._tools.storage.blocking(
+                inventories.mark_stored, self._tools.storage.catalog, self._errand.account,
+                self.name, confirmed,
+            )  # fmt: skip
+        return tuple(m for m in returned if m.uid not in confirmed)
+
+    async def set_aside(self, message: RemoteMessage, reason: str) -> bool:
+        """Ask no more for a message at which the line breaks; False: it broke at its header."""
+        if self._fetcher is None:
+            return False
+        await self._fetcher.set_aside(message, reason)
+        return True
+
+    def is_home(self, message: RemoteMessage) -> bool:
+        """Whether this run has brought it home already."""
+        return message.uid in self._report.home.get(self.name, set())
+
+
+def remember(
+    catalog: Catalog, errand: Errand, mailbox: str, state: MailboxState, session: Session
+) -> None:
+    """What the next run shall know of the mailbox, and the server's word of itself."""
+    with catalog.transaction(durable=False):
+        inventories.save_mailbox_state(catalog, errand.account, mailbox, state)
+        runs.save_facts(catalog, errand.account, session.facts)
+
+
+def _notice(survey: Survey, retirement: Retirement, errand: Errand, report: RunReport) -> None:
+    """What is no failure, and yet the owner should hear of."""
+    place = f" of '{survey.mailbox}'" if errand.protocol == "imap" else ""
+    if retirement.braked:
+        report.notices.append(retirement.braked)
+    if retirement.skipped:
+        report.notices.append(f"Nothing{place} was removed from the server: {retirement.skipped}.")
+    elif survey.plan.emptied:
+        report.notices.append("The mailbox is suddenly empty; what is stored here stays.")
+    if survey.too_large:
+        report.notices.append(
+            f"{len(survey.too_large)}{place} larger than max_message_size "
+            f"({errand.max_message_size} octets) stay on the server."
+        )
+    if survey.plan.quarantined:
+        report.notices.append(
+            f"{len(survey.plan.quarantined)}{place} quarantined and not due for another try; "
+            "see 'fetchd plan'."
+        )
