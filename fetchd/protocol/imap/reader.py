@@ -20,7 +20,7 @@ Note = Callable[[Quirk], None]  # counts a sin, or raises in strict mode
 
 _ATOM = re.compile(rb'[^\x00-\x20\x7f()"{]+')
 _WORD = re.compile(rb"[A-Za-z0-9.\-]+")
-_NUMBER = re.compile(rb"[0-9]{1,20}(?![0-9])")
+_NUMBER = re.compile(rb"[0-9]{1,20}(?![^ )])")
 _QUOTED = re.compile(rb'"((?:[^"\\\r\n]|\\[^\r\n])*+)"')
 _LITERAL = re.compile(rb"~?\{([0-9]{1,20})\+?\}\r?\n")
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)

@@ -192,10 +192,11 @@ def test_a_refused_compress_changes_nothing() -> None:
 
 def test_after_bye_nothing_is_sent_and_the_end_is_no_fault() -> None:
     protocol = selected()
-    protocol.send(c.noop())
+    protocol.send(c.select(b"other"))
     events = protocol.receive(b"* BYE [UNAVAILABLE] x\r\n* BYE x\r\nA3 OK\r\n* BYE x\r\n")
     assert kinds(events) == ["Bye", "Completed"]
     assert protocol.quirks[Quirk.BYE_REPEATED] == 2
+    assert protocol.state is State.LOGOUT
     assert protocol.receive(b"") == []
     with pytest.raises(LocalProtocolError):
         protocol.send(c.logout())
