@@ -5,7 +5,7 @@ a source of secrets owe each other. Implementations live on the floors above;
 `tests/contracts/` runs one suite per seam against every implementation.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -267,6 +267,18 @@ class Unavailable:
     oversize: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Messages that are gone from a mailbox by the server's own word, by uid.
+
+    `moved` says which of them is what now in the mailbox `to`, as far as the server told.
+    """
+
+    uids: frozenset[bytes] = frozenset()
+    to: str = ""
+    moved: Mapping[bytes, RemoteMessage] = field(default_factory=dict)
+
+
 class Session(Protocol):
     """An authenticated connection to one account."""
 
@@ -302,8 +314,8 @@ class Session(Protocol):
     def may_retire(self, mailbox: str) -> bool:
         """Whether the window is for this mailbox too: not for the one that takes what leaves."""
 
-    async def retire(self, messages: Sequence[RemoteMessage]) -> frozenset[bytes]:
-        """Ask the server to drop these; the uids whose removal it confirmed at once.
+    async def retire(self, messages: Sequence[RemoteMessage]) -> "Removed":
+        """Ask the server to drop these; what it confirmed at once.
 
         What it confirms only at the end, `close` returns.
         """

@@ -21,6 +21,7 @@ from fetchd.policy.plan import (
     Listing,
     RemoteMessage,
     RemoteState,
+    adds_up,
     adopt,
     fits,
     plan_fetch,
@@ -105,15 +106,11 @@ async def survey_mailbox(
     )
     if listing is None:
         return state
-    inventory = await storage.blocking(
-        inventories.inventory,
-        storage.catalog,
-        errand.account,
-        mailbox,
-        [*(m.uid for m in listing.messages), *listing.vanished],
-        arrivals=errand.by_arrival,
-        only_listed=listing.delta,
-    )
+    inventory = await _inventory(listing, errand, storage)
+    if not adds_up(listing, inventory, state.on_server):
+        listing = await session.list(mailbox)
+        assert listing is not None
+        inventory = await _inventory(listing, errand, storage)
     plan = plan_fetch(listing, inventory, now, errand.max_message_size)
     missing = _missing(listing, inventory, plan)
     adopted, linked = await _same_objects(plan, missing, inventory, errand, storage)
@@ -144,6 +141,18 @@ async def survey_mailbox(
             m.uid not in known or known[m.uid].digest != digest for m, digest in adopted.items()
         ),
         again_at=min(ends, default=None),
+    )
+
+
+async def _inventory(listing: Listing, errand: Errand, storage: Storage) -> Inventory:
+    return await storage.blocking(
+        inventories.inventory,
+        storage.catalog,
+        errand.account,
+        listing.mailbox,
+        [*(m.uid for m in listing.messages), *listing.vanished],
+        arrivals=errand.by_arrival,
+        only_listed=listing.delta,
     )
 
 

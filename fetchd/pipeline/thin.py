@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from fetchd.catalog import inventory as inventories
 from fetchd.catalog.inventory import MailboxState
-from fetchd.contracts import Session
+from fetchd.contracts import Removed, Session
 from fetchd.pipeline.errand import Errand
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.survey import Survey
@@ -74,9 +74,10 @@ async def thin(
         skipped=retirement.skipped or ("stored copies are damaged" if damaged else None),
     )
     removed = await _drop(session, survey, retirement, errand, tools)
-    report.retired += len(removed)
-    report.on_server -= len(removed)
-    return retirement, removed
+    await _rename(removed, inventory, errand, tools)
+    report.retired += len(removed.uids)
+    report.on_server -= len(removed.uids)
+    return retirement, removed.uids
 
 
 def retirement_of(
@@ -120,7 +121,9 @@ def next_look(
     listing = survey.listing
     left = retirement.held or retirement.waiting or retirement.skipped or retirement.retire
     settled = whole and listing.complete and not survey.plan.emptied and not left
-    dues = [due for due in (survey.again_at, retirement.next_due) if due is not None]
+    # A delta says nothing of messages that wait, unchanged, for another try.
+    before = survey.state.next_due if listing.delta else None
+    dues = [due for due in (survey.again_at, retirement.next_due, before) if due is not None]
     decided = whole and not (retirement.braked or retirement.skipped)
     going = [message for message, _ in retirement.retire]
     return MailboxState(
@@ -149,9 +152,9 @@ def next_octets(survey: Survey) -> int:
 
 async def _drop(
     session: Session, survey: Survey, retirement: Retirement, errand: Errand, tools: Tools
-) -> frozenset[bytes]:
+) -> Removed:
     """Write the intent, then ask; what the server confirms at once is written down."""
-    removed = frozenset[bytes]()
+    removed = Removed()
     catalog, place = tools.storage.catalog, (errand.account, survey.mailbox)
     messages = [message for message, _ in retirement.retire]
     if messages:
@@ -161,11 +164,24 @@ async def _drop(
         )
         removed = await session.retire(messages)
         await tools.storage.blocking(
-            inventories.mark_retired, catalog, *place, removed, tools.now()
+            inventories.mark_retired, catalog, *place, removed.uids, tools.now()
         )
     if not (retirement.braked or retirement.skipped):
         await tools.storage.blocking(inventories.restamp, catalog, *place, errand.rules)
     return removed
+
+
+async def _rename(removed: Removed, inventory: Inventory, errand: Errand, tools: Tools) -> None:
+    """What was moved within the account is not fetched again from where it went."""
+    known = inventory.messages
+    moved = {
+        message: digest
+        for uid, message in removed.moved.items()
+        if uid in removed.uids and (digest := known[uid].digest)
+    }
+    if moved:
+        origin = errand.origin(removed.to, frozenset())
+        await tools.deliveries.put_held(await tools.committer.link(origin, moved))
 
 
 async def _meanwhile(session: Session, work: Awaitable[T]) -> T:

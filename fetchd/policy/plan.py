@@ -181,6 +181,18 @@ def plan_fetch(
     )
 
 
+def adds_up(listing: Listing, inventory: Inventory, before: int) -> bool:
+    """Whether a delta explains the count: so many as `before`, and what came and went.
+
+    Where it does not, the server forgot to say something, and only a whole listing helps.
+    """
+    if not listing.delta:
+        return True
+    present = {uid for uid, m in inventory.messages.items() if m.state in _PRESENT}
+    came = sum(m.uid not in present for m in listing.messages)
+    return before + came - len(present & listing.vanished) == listing.total
+
+
 def _has_other_flags(message: RemoteMessage, known: Known | None) -> bool:
     return (
         known is not None

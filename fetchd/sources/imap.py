@@ -14,7 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fetchd.clients.imap import ImapClient
-from fetchd.contracts import Credentials, Fetched, HeaderDigest, ServerFacts, Unavailable
+from fetchd.contracts import (
+    Credentials,
+    Fetched,
+    HeaderDigest,
+    Removed,
+    ServerFacts,
+    Unavailable,
+)
 from fetchd.errors import LocalProtocolError
 from fetchd.policy.mailboxes import Mailbox, locate, select, unmatched
 from fetchd.policy.plan import Listing, RemoteMessage
@@ -132,7 +139,7 @@ class ImapSession:
         trash = self._trash
         return trash is None or trash.name != mailbox
 
-    async def retire(self, messages: Sequence[RemoteMessage]) -> frozenset[bytes]:
+    async def retire(self, messages: Sequence[RemoteMessage]) -> Removed:
         """Move or expunge them by UID; what the tagged OK confirms."""
         mailbox, to = self._expect_open(), self._access.retire_to
         retiring = Retiring(self.client, self.capabilities, mailbox, self._trash, to)

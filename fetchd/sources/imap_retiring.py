@@ -11,9 +11,11 @@ a line that breaks in between leaves a message twice and never none (quirk 58).
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from fetchd.clients.imap import ImapClient
 from fetchd.clients.imap_refusals import mailbox_refusal
+from fetchd.contracts import Removed
 from fetchd.errors import MailboxUnavailable
 from fetchd.policy.mailboxes import Mailbox
 from fetchd.policy.plan import RemoteMessage
@@ -21,6 +23,7 @@ from fetchd.protocol.imap import commands
 from fetchd.protocol.imap.events import Completed
 from fetchd.protocol.imap.rules import Command
 from fetchd.protocol.imap.sequence import write_sets
+from fetchd.protocol.imap.types import Code, CopyUid, Status
 from fetchd.sources.imap_listing import Place
 
 SET_OCTETS = 900  # of one command: below the 1,000 octets that any server takes (quirk 46)
@@ -40,21 +43,34 @@ class Retiring:
     ) -> None:
         self._client, self._mailbox, self._trash = client, mailbox, trash
         self._wanted_trash = wanted_trash
+        self._copies: list[CopyUid] = []
         self._moves = "MOVE" in capabilities
         self._expunges = "UIDPLUS" in capabilities or "IMAP4REV2" in capabilities
 
-    async def retire(self, messages: Sequence[RemoteMessage], uidvalidity: int) -> frozenset[bytes]:
-        """The uids of those that are gone now."""
+    async def retire(self, messages: Sequence[RemoteMessage], uidvalidity: int) -> Removed:
+        """Those that are gone now."""
         certain = [m for m in messages if not m.ambiguous and self._worth_asking(m)]
         if not certain:
-            return frozenset()
+            return Removed()
         self._find_trash()
         await self._open(uidvalidity)
         removed: set[bytes] = set()
         for uids in write_sets((m.number for m in certain), SET_OCTETS):
             if await self._remove(uids):
                 removed |= _named(certain, uids)
-        return frozenset(removed)
+        to = self._trash.name if self._trash is not None else ""
+        return Removed(frozenset(removed), to, self._moved(certain))
+
+    def _moved(self, messages: Iterable[RemoteMessage]) -> dict[bytes, RemoteMessage]:
+        """What they are called now (RFC 4315 §3); where nothing was said, they are strangers."""
+        by_number = {message.number: message for message in messages}
+        return {
+            message.uid: replace(message, uid=b"%d.%d" % (code.uidvalidity, new), number=new)
+            for code in self._copies
+            if code.source.count == code.destination.count <= len(by_number)
+            for old, new in zip(code.source, code.destination, strict=True)
+            if (message := by_number.get(old)) is not None
+        }
 
     def _worth_asking(self, message: RemoteMessage) -> bool:
         """Not again what is marked already and cannot be expunged."""
@@ -101,7 +117,14 @@ class Retiring:
         return True
 
     async def _step(self, command: Command, what: str) -> None:
-        answer: Completed = (await self._client.ask(command)).completed[0]
+        flight = await self._client.ask(command)
+        (answer,) = flight.completed
+        for event in (*flight.events, answer):  # untagged it comes with MOVE (quirk 58)
+            match event:
+                case Status(code=Code(value=CopyUid() as told)):
+                    self._copies.append(told)
+                case Completed(code=Code(value=CopyUid() as told)):
+                    self._copies.append(told)
         if not answer.ok:
             sentence = f"the server does not {what} in '{self._mailbox.name}'"
             raise mailbox_refusal(answer.code, answer.text, sentence)

@@ -17,7 +17,14 @@ from pathlib import Path
 
 from fetchd.clients.pop3 import Ask
 from fetchd.clients.refusals import is_not_understood, is_passing, refusal
-from fetchd.contracts import Credentials, Fetched, HeaderDigest, ServerFacts, Unavailable
+from fetchd.contracts import (
+    Credentials,
+    Fetched,
+    HeaderDigest,
+    Removed,
+    ServerFacts,
+    Unavailable,
+)
 from fetchd.errors import (
     AccountRefused,
     ConnectionFailed,
@@ -231,12 +238,12 @@ class Pop3Session:
         """There is one, and it has no trash."""
         return True
 
-    async def retire(self, messages: Sequence[RemoteMessage]) -> frozenset[bytes]:
+    async def retire(self, messages: Sequence[RemoteMessage]) -> Removed:
         """DELE, pipelined; never where it is not certain which message goes."""
         certain = [m for m in messages if not m.ambiguous]
         replies = await self._client.ask_all(*(("DELE", b"%d" % self._number(m)) for m in certain))
         self._dropped += (m.uid for m, reply in zip(certain, replies, strict=True) if reply.ok)
-        return frozenset()
+        return Removed()
 
     async def keep_alive(self) -> None:
         """NOOP: RFC 1939 §3 lets a server hang up after ten idle minutes."""
