@@ -5,7 +5,7 @@ a source of secrets owe each other. Implementations live on the floors above;
 `tests/contracts/` runs one suite per seam against every implementation.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -214,6 +214,9 @@ class DeliverySession(Protocol):
 
         DeliveryDeferred when it cannot be done now.
         """
+
+    async def held(self, account: str, mailbox: str, keys: Collection[str]) -> frozenset[str]:
+        """Those deliveries whose message a mirror still holds for that mailbox."""
 
     async def close(self) -> None:
         """Give up what was put and not settled, and let go."""

@@ -204,15 +204,22 @@ def reflag(catalog: Catalog, account: str, mailbox: str, messages: Iterable[Remo
         )
 
 
-def present(catalog: Catalog, account: str, mailbox: str) -> dict[bytes, bytes]:
-    """The digests of the messages that should be there, by uid; empty where not fetched yet."""
+def holders(
+    catalog: Catalog, account: str, mailbox: str, digests: Iterable[bytes] | None = None
+) -> dict[bytes, tuple[bytes, str]]:
+    """Digest and flags of what should be in a mailbox, by uid; with `digests` only of these."""
     box = "SELECT id FROM mailbox WHERE account = ? AND name = ?"
-    rows = catalog.rows(
-        "SELECT uid, coalesce(digest, x'') FROM remote_message r"  # noqa: S608
-        f" WHERE mailbox_id = ({box}) AND {_PRESENT}",
-        (account, mailbox),
+    sql = (
+        "SELECT uid, digest, flags FROM remote_message r"  # noqa: S608
+        f" WHERE mailbox_id = ({box}) AND digest NOTNULL AND {_PRESENT}"
     )
-    return dict(rows)
+    place = (account, mailbox)
+    rows = (
+        catalog.rows(sql, place)
+        if digests is None
+        else catalog.each(sql + " AND digest IN ({})", digests, before=place)
+    )
+    return {uid: (digest, flags) for uid, digest, flags in rows}
 
 
 def by_object(catalog: Catalog, account: str, objects: Iterable[str]) -> dict[str, bytes]:

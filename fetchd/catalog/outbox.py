@@ -95,36 +95,26 @@ def outgoing(catalog: Catalog, ids: Iterable[int]) -> list[OutgoingRow]:
     return _outgoing(catalog, ids, set())
 
 
-def made(
-    catalog: Catalog,
-    destination: str,
-    account: str,
-    mailbox: str,
-    messages: Mapping[bytes, bytes],
-) -> dict[bytes, str]:
-    """The key under which a message of this mailbox was delivered there; uid -> digest given.
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A delivery of a message of one mailbox to one mirror; `made`: its file was written."""
 
-    A message that was renumbered goes by the uid it had then, hence the digests.
-    """
-    found: dict[bytes, dict[bytes, str]] = {}
+    uid: bytes  # as it was called then
+    digest: bytes
+    key: str
+    made: bool
+
+
+def owed(
+    catalog: Catalog, destination: str, account: str, mailbox: str, digests: Iterable[bytes]
+) -> list[Owed]:
+    """All deliveries of these messages, if they were found in this mailbox."""
     sql = (
-        "SELECT digest, uid, key FROM delivery WHERE destination = ? AND account = ?"
-        " AND mailbox = ? AND state = 'delivered' AND digest IN ({})"
+        "SELECT uid, digest, key, state = 'delivered' FROM delivery WHERE destination = ?"
+        " AND account = ? AND mailbox = ? AND digest IN ({}) ORDER BY id"
     )
-    place = (destination, account, mailbox)
-    for digest, uid, key in catalog.each(sql, set(messages.values()), before=place):
-        found.setdefault(digest, {})[uid] = key
-    keys: dict[bytes, str] = {}
-    renumbered = []
-    for uid, digest in messages.items():
-        if key := found.get(digest, {}).pop(uid, ""):
-            keys[uid] = key
-        else:
-            renumbered.append(uid)
-    for uid in renumbered:
-        if left := found.get(messages[uid]):
-            keys[uid] = left.pop(next(iter(left)))
-    return keys
+    rows = catalog.each(sql, digests, before=(destination, account, mailbox))
+    return [Owed(uid, digest, key, bool(made)) for uid, digest, key, made in rows]
 
 
 def settle(

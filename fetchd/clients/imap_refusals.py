@@ -25,6 +25,9 @@ _NO_COMMAND = re.compile(
     r"|not (?:supported|implemented|recogni[sz]ed)",
     re.IGNORECASE,
 )
+_NONEXISTENT = re.compile(
+    r"(?:does ?n[o']t|not) exist|non-?exist|no such mailbox|unknown mailbox", re.IGNORECASE
+)
 # Exchange: "Suggested Backoff Time: 299923 Milliseconds"; others: "try again in 30 seconds"
 _HINT = re.compile(
     r"(?:back ?off|retry|try again|wait)[^0-9]{0,40}([0-9]{1,9})\s*(ms|milli|s|m)", re.IGNORECASE
@@ -64,6 +67,11 @@ def mailbox_refusal(code: Code | None, text: str, what: str) -> FetchdError:
 def is_not_understood(code: Code | None, text: str) -> bool:
     """Whether the server does not know the command, rather than refusing it."""
     return code is None and bool(_NO_COMMAND.search(text))
+
+
+def is_nonexistent(code: Code | None, text: str) -> bool:
+    """Whether a mailbox is not there; Dovecot 2.3 says so in words alone."""
+    return (code is not None and code.name == "NONEXISTENT") or bool(_NONEXISTENT.search(text))
 
 
 def hint(text: str) -> timedelta | None:

@@ -10,8 +10,12 @@ from fetchd.settings.model import Destination
 
 def open_destination(name: str, settings: Destination) -> DeliverySession:
     """The destination of [destinations.NAME]; nothing is touched before the first `put`."""
-    from fetchd.destinations.maildir import MaildirSession
+    match settings.kind, settings.layout:
+        case "maildir", "flat":
+            from fetchd.destinations.maildir import MaildirSession
 
-    match settings.kind:
-        case "maildir":
             return MaildirSession(settings.path, settings.newline)
+        case "maildir", "mirror":
+            from fetchd.destinations.mirror import MirrorSession
+
+            return MirrorSession(settings.path, settings.newline, settings.removed)

@@ -2,8 +2,9 @@
 
 Contract: `Flush(folder)` is made *before* the files are written, `flush(names)`
 returns only when every named file of that folder is on the disk, or raises
-OSError. A failure is told once by the kernel: whoever sees it writes the files
-anew and never syncs the same ones again.
+OSError; `flush_in` does so for files of many folders, by one syncfs for all that
+lie on the same file system. A failure is told once by the kernel: whoever sees it
+writes the files anew and never syncs the same ones again.
 
 One syncfs covers all files by a single journal commit, but also waits for the
 dirty pages of strangers on that file system, so a handful of files is synced
@@ -48,15 +49,26 @@ class Flush:
 
     def flush(self, names: Sequence[str]) -> None:
         """Return when these files of the folder are durable."""
-        if self._whole is not None and len(names) >= SYNCFS_FROM:
+        self.flush_in([(self._folder, name) for name in names])
+
+    def flush_in(self, files: Sequence[tuple[int, str]]) -> None:
+        """Return when these are durable: for each its folder, and its name there."""
+        if self._whole is not None and len(files) >= SYNCFS_FROM:
             self._whole(self._folder)
-            return
-        for name in names:
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+            files = self._elsewhere(files)
+        for folder, name in files:
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
             try:
                 os.fsync(file)
             finally:
                 os.close(file)
+
+    def _elsewhere(self, files: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
+        """Those on other file systems."""
+        here = os.fstat(self._folder).st_dev
+        folders = {folder for folder, _ in files}
+        others = {folder for folder in folders if os.fstat(folder).st_dev != here}
+        return [file for file in files if file[0] in others] if others else ()
 
 
 def syncfs(descriptor: int) -> None:

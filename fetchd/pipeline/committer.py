@@ -64,6 +64,7 @@ class Origin:
     rules: str
     owed: tuple[Owed, ...]
     recognised: frozenset[bytes] = frozenset()
+    renumbered: bool = False  # the mailbox; else a mirror owes itself what has a new uid
     many_mailboxes: bool = False  # of this account: the same octets may stand in several
 
 
@@ -129,10 +130,16 @@ class Committer:
         if records:
             await self._storage.blocking(self._write_facts, records)
 
-    async def link(self, origin: Origin, known: Mapping[RemoteMessage, bytes]) -> list[int]:
-        """Record that messages, whose digests are given, are in one more mailbox.
+    async def link(
+        self,
+        origin: Origin,
+        known: Mapping[RemoteMessage, bytes],
+        destinations: Set[str] | None = None,
+    ) -> list[int]:
+        """Record that messages, whose digests are given, are in this mailbox (too).
 
-        A mirror is owed them there; gives the ids of its deliveries, which are in our hands.
+        All mirrors, or these, are owed them there; gives the ids of the deliveries, which
+        are in our hands.
         """
         now = self._now()
         records = [
@@ -146,7 +153,7 @@ class Committer:
             )
             for message, digest in known.items()
             for owed in origin.owed
-            if owed.mirror
+            if owed.mirror and (destinations is None or owed.destination in destinations)
         ]  # fmt: skip
         queued = await self._storage.blocking(self._write_facts, records, deliveries)
         return list(queued.values())
@@ -357,6 +364,6 @@ def _deliveries(batch: _Batch) -> tuple[tuple[Examined, QueuedDelivery], ...]:
             ),
         )
         for one in batch.messages
-        if one.digest not in origin.recognised
         for owed in origin.owed
+        if one.digest not in origin.recognised or (owed.mirror and not origin.renumbered)
     )  # fmt: skip

@@ -12,7 +12,7 @@ A process that dies in between leaves its claims to the next one, as doubtful.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -119,6 +119,12 @@ class Deliveries:
     async def follow(self, destination: str, changes: Sequence[Change]) -> None:
         """Let a mirror follow what became of messages on their server."""
         await self._desks[destination].follow(changes)
+
+    async def held(
+        self, destination: str, account: str, mailbox: str, keys: Collection[str]
+    ) -> frozenset[str]:
+        """Those deliveries whose message the mirror still has there."""
+        return await self._desks[destination].held(account, mailbox, keys)
 
     async def _put_stored(self, row: OutgoingRow) -> None:
         desk = self._desks[row.destination]
@@ -236,6 +242,10 @@ class _Desk:
     async def follow(self, changes: Sequence[Change]) -> None:
         async with self._turn:
             await self._session.follow(changes)
+
+    async def held(self, account: str, mailbox: str, keys: Collection[str]) -> frozenset[str]:
+        async with self._turn:
+            return await self._session.held(account, mailbox, keys)
 
     async def defer(self, row: OutgoingRow, reason: str) -> None:
         """This delivery cannot even be tried now."""

@@ -63,10 +63,12 @@ class Errand:
         """The names of those who get each new message."""
         return tuple(owed.destination for owed in self.owed)
 
-    def origin(self, mailbox: str, recognised: frozenset[bytes]) -> Origin:
+    def origin(
+        self, mailbox: str, recognised: frozenset[bytes] = frozenset(), *, renumbered: bool = False
+    ) -> Origin:
         """What the committer must know of a batch of this mailbox."""
         many = self.protocol == "imap"
-        return Origin(self.account, mailbox, self.rules, self.owed, recognised, many)
+        return Origin(self.account, mailbox, self.rules, self.owed, recognised, renumbered, many)
 
 
 def errands(settings: Settings, names: Sequence[str], storage: Storage) -> list[Errand]:

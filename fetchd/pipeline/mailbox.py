@@ -58,7 +58,7 @@ class MailboxSync:
         report.on_server += survey.listing.on_server
         await tools.committer.adopt(survey.adoptions(errand, tools.now()))
         report.adopted += len(survey.adopted)
-        origin = errand.origin(self.name, survey.missing)
+        origin = errand.origin(self.name, survey.missing, renumbered=survey.plan.restarted)
         if survey.linked:
             await tools.deliveries.put_held(await tools.committer.link(origin, survey.linked))
             report.linked += len(survey.linked)

@@ -180,7 +180,7 @@ async def _rename(removed: Removed, inventory: Inventory, errand: Errand, tools:
         if uid in removed.uids and (digest := known[uid].digest)
     }
     if moved:
-        origin = errand.origin(removed.to, frozenset())
+        origin = errand.origin(removed.to)
         await tools.deliveries.put_held(await tools.committer.link(origin, moved))
 
 

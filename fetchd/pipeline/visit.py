@@ -134,10 +134,11 @@ class Visit:
     async def _follow_absent(self, session: Session) -> None:
         """Mailboxes that somebody removed or renamed; stored mail stays, as ever."""
         tools, report = self._tools, self._report
-        known = [name for name, state in self._states.items() if state.on_server]
-        for name in await session.absent(known) if known else ():
+        for name in await session.absent(self._states):
             with report.shelter(Scope.MAILBOX, name):
                 gone = await follow_absence(name, self._errand, tools)
+                if not gone:
+                    continue  # we know already
                 report.gone += gone
                 report.notices.append(
                     f"The mailbox '{name}' with its {gone} messages is no longer on the server; "

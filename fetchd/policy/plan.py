@@ -133,10 +133,12 @@ def plan_fetch(
     expected = {uid for uid in present if known[uid].state is not RemoteState.RETIRING}
     missing = present & listing.vanished if listing.delta else present - listed
     # Where the server vouches that its uids are the ones we know, nothing is a surprise.
-    same_epoch = bool(listing.epoch) and any(uid.startswith(listing.epoch) for uid in expected)
-    doubtful = not (same_epoch or listing.delta or listing.partial) and bool(expected)
-    emptied = doubtful and not listed
-    restarted = doubtful and bool(listed) and not (expected & listed)
+    same_epoch = bool(listing.epoch) and any(uid.startswith(listing.epoch) for uid in present)
+    doubtful = not (same_epoch or listing.delta or listing.partial)
+    emptied = doubtful and bool(expected) and not listed
+    # Without epochs, what we asked to drop may all be gone, and new mail have come.
+    sure = present if listing.epoch else expected
+    restarted = doubtful and bool(sure) and bool(listed) and not (sure & listed)
     believable = listing.complete and not emptied and not listing.partial
     fetch: list[RemoteMessage] = []
     verify: list[RemoteMessage] = []

@@ -84,9 +84,14 @@ class ImapSession:
         """What the patterns of the settings choose, and the STATUS of each."""
         chosen = select(self.overview.mailboxes, self._access.mailboxes)
         untold = [mailbox for mailbox in chosen if mailbox.wire not in self._status]
+        absent = frozenset[bytes]()
         if untold:
-            self._status |= await ask_status(self.client, self.capabilities, untold)
-        return [mailbox.name for mailbox in chosen]
+            told, absent = await ask_status(self.client, self.capabilities, untold)
+            self._status |= told
+        for mailbox in self.overview.mailboxes:
+            if mailbox.wire in absent:
+                del self._by_name[mailbox.name]
+        return [mailbox.name for mailbox in chosen if mailbox.wire not in absent]
 
     async def absent(self, mailboxes: Iterable[str]) -> frozenset[str]:
         """Those that LIST does not name; where it names none at all, it is not believed."""

@@ -5,12 +5,12 @@ flight. Without it their STATUS is asked for in a second one, and where even tha
 refused, a mailbox is simply opened.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fetchd import __version__
 from fetchd.clients.imap import ImapClient
-from fetchd.clients.imap_refusals import server_refusal
+from fetchd.clients.imap_refusals import is_nonexistent, server_refusal
 from fetchd.policy.mailboxes import Mailbox, Offered, name_mailboxes
 from fetchd.protocol.imap import commands, names
 from fetchd.protocol.imap.events import Completed, Event
@@ -58,13 +58,21 @@ async def look_around(client: ImapClient, capabilities: frozenset[str]) -> Overv
 
 
 async def ask_status(
-    client: ImapClient, capabilities: frozenset[str], mailboxes: Iterable[Mailbox]
-) -> dict[bytes, MailboxStatus]:
-    """STATUS of these, in one flight; those that are refused are left out."""
+    client: ImapClient, capabilities: frozenset[str], mailboxes: Sequence[Mailbox]
+) -> tuple[dict[bytes, MailboxStatus], frozenset[bytes]]:
+    """STATUS of these, in one flight, and those that are not there though LIST names them.
+
+    Dovecot lists what was removed from above another mailbox as if it could be selected.
+    """
     items = status_items(capabilities)
-    asked = [commands.status(mailbox.wire, items) for mailbox in mailboxes]
-    flight = await client.flight(*asked)
-    return {event.name: event for event in flight.events if isinstance(event, MailboxStatus)}
+    flight = await client.flight(*(commands.status(mailbox.wire, items) for mailbox in mailboxes))
+    told = {event.name: event for event in flight.events if isinstance(event, MailboxStatus)}
+    absent = frozenset(
+        mailbox.wire
+        for mailbox, answer in zip(mailboxes, flight.completed, strict=True)
+        if not answer.ok and is_nonexistent(answer.code, answer.text)
+    )
+    return told, absent
 
 
 def status_items(capabilities: frozenset[str]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import pytest
 
-from fetchd.contracts import DeliverySession, Outcome, Settled
+from fetchd.contracts import Change, DeliverySession, Outcome, Settled
 from fetchd.destinations import open_destination
 from fetchd.settings.model import MaildirDestination
 from tests.destinations.outgoing import outgoing
@@ -27,23 +27,29 @@ class Place:
     held: Callable[[], list[bytes]]
 
 
-def _maildir(newline: str) -> Callable[[Path], Place]:
+def _maildir(newline: str, layout: str, removed: str = "keep") -> Callable[[Path], Place]:
     def place(tmp_path: Path) -> Place:
         path = tmp_path / "Maildir"
-        settings = MaildirDestination(kind="maildir", path=path, newline=newline)
-        return Place(lambda: open_destination("home", settings), lambda: _read_maildir(path))
+        settings = MaildirDestination(
+            kind="maildir", path=path, newline=newline, layout=layout, removed=removed
+        )
+        return Place(lambda: open_destination("home", settings), lambda: _read(path))
 
     return place
 
 
-def _read_maildir(path: Path) -> list[bytes]:
-    if not path.exists():
-        return []
-    box = mailbox.Maildir(path, create=False)
-    return sorted(box.get_bytes(key) for key in box.iterkeys())
+def _read(path: Path) -> list[bytes]:
+    """All there is in every Maildir at or below the path."""
+    boxes = [mailbox.Maildir(cur.parent, create=False) for cur in path.glob("**/cur")]
+    return sorted(box.get_bytes(key) for box in boxes for key in box.iterkeys())
 
 
-KINDS = {"maildir-lf": _maildir("lf"), "maildir-crlf": _maildir("crlf")}
+KINDS = {
+    "maildir-lf": _maildir("lf", "flat"),
+    "maildir-crlf": _maildir("crlf", "flat"),
+    "mirror-lf": _maildir("lf", "mirror"),
+    "mirror-crlf-trash": _maildir("crlf", "mirror", "trash"),
+}
 
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
@@ -116,6 +122,36 @@ def test_an_impossible_key_fails_and_harms_no_other(place: Place) -> None:
 
     outcomes = {one.id: one.outcome for one in with_session(place, work)}
     assert outcomes == {1: Outcome.FAILED, 2: Outcome.DELIVERED}
+
+
+def test_flags_and_mailbox_make_no_difference_to_that(place: Place) -> None:
+    async def work(session: DeliverySession, doubtful: bool) -> list[Settled]:
+        await session.put(
+            [
+                outgoing(n, flags="\\Seen" * (n % 2), mailbox=f"Box {n % 3}", doubtful=doubtful)
+                for n in range(9)
+            ]
+        )
+        return await session.settle()
+
+    for doubtful in (False, True):
+        settled = with_session(place, lambda s, d=doubtful: work(s, d))
+        assert {one.id: one.outcome for one in settled} == dict.fromkeys(
+            range(9), Outcome.DELIVERED
+        )
+    assert len(place.held()) == 9
+
+
+def test_what_was_never_delivered_is_followed_without_a_word(place: Place) -> None:
+    async def work(session: DeliverySession) -> None:
+        await session.put([outgoing(1)])
+        await session.settle()
+        for flags in ("\\Seen", None):
+            await session.follow([Change("key-7", "work", "INBOX", flags)] * 2)
+            await session.follow([Change("key-7", "home", "Elsewhere", flags)])
+
+    with_session(place, work)
+    assert len(place.held()) == 1
 
 
 def test_nothing_put_is_nothing_settled_and_nothing_touched(place: Place, tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ def outgoing(
     path: Path | None = None,
     key: str | None = None,
     doubtful: bool = False,
+    account: str = "work",
+    mailbox: str = "INBOX",
+    flags: str = "",
+    arrived: datetime | None = None,
 ) -> Outgoing:
     if data is None:
         data = b"Subject: number %d\r\n\r\nText.\r\n" % number
@@ -23,11 +27,14 @@ def outgoing(
     return Outgoing(
         id=number,
         key=key or f"key-{number}",
-        account="work",
+        account=account,
         digest=hashlib.sha256(data).digest(),
         size=body.size,
         queued_at=QUEUED,
         attempts=int(doubtful),
         doubtful=doubtful,
         body=body,
+        mailbox=mailbox,
+        flags=flags,
+        arrived=arrived,
     )

@@ -191,7 +191,7 @@ def test_a_full_disk_harms_only_the_message_that_did_not_fit(
 def test_a_failing_sync_defers_everything_and_nothing_appears(
     box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(durable.Flush, "flush", failing(errno.EIO))
+    monkeypatch.setattr(durable.Flush, "flush_in", failing(errno.EIO))
     settled = deliver(box, *(outgoing(n) for n in range(20)))
     assert [one.outcome for one in settled] == [Outcome.DEFERRED] * 20
     assert held(box) == held(box, "tmp") == []
@@ -224,6 +224,28 @@ def test_an_untrusted_file_system_gets_a_sync_for_each_file(
     monkeypatch.setattr(durable, "syncfs", failing(errno.EIO))
     assert len(deliver(box, *(outgoing(n) for n in range(20)))) == 20
     assert len(held(box)) == 20
+
+
+def test_files_on_another_file_system_are_synced_by_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    for folder in ("here", "elsewhere"):
+        (tmp_path / folder).mkdir()
+        for number in range(durable.SYNCFS_FROM):
+            (tmp_path / folder / str(number)).touch()
+        opened.append(os.open(tmp_path / folder, os.O_RDONLY))
+    synced: list[int] = []
+    real = os.fstat
+    monkeypatch.setattr(
+        os, "fstat", lambda at: real(at) if at != opened[1] else os.stat_result([0] * 10)
+    )
+    monkeypatch.setattr(os, "fsync", synced.append)
+    flush = durable.Flush(opened[0])
+    flush.flush_in([(at, str(n)) for at in opened for n in range(durable.SYNCFS_FROM)])
+    for at in opened:
+        os.close(at)
+    assert len(synced) == durable.SYNCFS_FROM
 
 
 def test_a_missing_parent_is_not_made(tmp_path: Path) -> None:

@@ -251,6 +251,20 @@ def test_a_mailbox_that_was_removed_keeps_its_mail_here(
     assert here.sync().notices == []
 
 
+def test_a_mailbox_that_is_listed_and_not_there_is_no_failure(
+    server: Dovecot, user: str, home: Callable[..., ImapHome]
+) -> None:
+    server.fill(user, corpus.small(2), mailbox="Work")
+    server.fill(user, corpus.small(1, seed=5), mailbox="Work/Now")
+    here = home()
+    assert here.sync().fetched == 3
+    with server.client(user) as other:
+        other.delete("Work")  # Dovecot goes on listing it because of what is below
+    report = here.sync()
+    assert (report.ok, report.fetched, report.gone) == (True, 0, 2)
+    assert here.believed().keys() == {"Work/Now"}
+
+
 def test_no_news_costs_three_flights(server: Dovecot, user: str, tmp_path: Path) -> None:
     for name in (f"box{n}" for n in range(30)):
         server.fill(user, corpus.small(1, seed=hash(name) % 1000), mailbox=name)
