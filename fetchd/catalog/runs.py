@@ -226,7 +226,9 @@ def _finish(
 
 def _facts(text: str) -> ServerFacts:
     known = {field.name for field in fields(ServerFacts)}
-    stored = {name: value for name, value in json.loads(text).items() if name in known}
-    if "capabilities" in stored:
-        stored["capabilities"] = tuple(stored["capabilities"])
+    stored = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in json.loads(text).items()
+        if name in known
+    }
     return ServerFacts(**stored)
