@@ -21,7 +21,7 @@ from fetchd.catalog.inventory import MailboxState
 from fetchd.contracts import Session
 from fetchd.errors import FetchdError, Scope
 from fetchd.pipeline.errand import Errand, errands
-from fetchd.pipeline.looking import all_mailboxes, looked_at, shown
+from fetchd.pipeline.looking import existing_mailboxes, looked_at, shown
 from fetchd.pipeline.round import Turns
 from fetchd.pipeline.storage import Storage
 from fetchd.pipeline.survey import Survey, survey_mailbox
@@ -123,7 +123,8 @@ async def _audit_account(errand: Errand, storage: Storage, deep: bool) -> Accoun
     try:
         async with looked_at(errand) as session:
             chosen = await session.mailboxes()
-            unchosen = tuple(m.name for m in all_mailboxes(session) if m.name not in chosen)
+            there = await existing_mailboxes(session)
+            unchosen = tuple(m.name for m in there if m.name not in chosen)
             audits = [await _audit(session, name, errand, storage, deep) for name in chosen]
             states = await storage.blocking(
                 inventories.mailbox_states, storage.catalog, errand.account
@@ -159,7 +160,7 @@ async def _audit(
 
 def _audit_absent(storage: Storage, account: str, mailbox: str) -> list[MailboxAudit]:
     """A mailbox that the server has no more; none where nothing of it was left."""
-    present = inventories.present(storage.catalog, account, mailbox)
+    present = inventories.holders(storage.catalog, account, mailbox)
     extra = tuple(Noted(shown(uid, b""), 0, "the mailbox is gone") for uid in sorted(present))
     return [MailboxAudit(mailbox, extra=extra)] if extra else []
 

@@ -19,7 +19,7 @@ from fetchd.contracts import Session
 from fetchd.errors import UsageError
 from fetchd.message import Summary, examine
 from fetchd.pipeline.errand import Errand
-from fetchd.pipeline.looking import all_mailboxes, looked_at, shown, the_mailbox
+from fetchd.pipeline.looking import existing_mailboxes, looked_at, shown, the_mailbox
 from fetchd.pipeline.storage import Storage
 from fetchd.policy.mailboxes import Mailbox
 from fetchd.policy.plan import Known, Listing, RemoteMessage, RemoteState, fits, is_another
@@ -100,8 +100,8 @@ async def browse_mailboxes(errand: Errand, storage: Storage) -> list[MailboxSeen
     """All that an IMAP account has."""
     async with looked_at(errand) as session:
         assert isinstance(session, ImapSession)
-        there = all_mailboxes(session)
         chosen = set(await session.mailboxes())
+        there = await existing_mailboxes(session)
         told = await _status(session, there)
     stored = await storage.blocking(stored_counts, storage.catalog, errand.account)
     return [
@@ -128,7 +128,8 @@ async def _status(
         return {event.name: event for event in flight.events if isinstance(event, MailboxStatus)}
     told = session.overview.status
     untold = [mailbox for mailbox in mailboxes if mailbox.wire not in told]
-    return {**told, **await ask_status(session.client, session.capabilities, untold)}
+    asked, _ = await ask_status(session.client, session.capabilities, untold)
+    return {**told, **asked}
 
 
 # -- Messages ----------------------------------------------------------------------

@@ -126,6 +126,10 @@ async def _at_work(
     try:
         yield Tools(storage, committer, deliveries, now, stop, Unwatched())
         await committer.flush()
+    except asyncio.CancelledError:
+        if committing.done():
+            committing.result()  # a committer that dies has words of its own
+        raise
     finally:
         committing.cancel()
         await asyncio.wait({committing})

@@ -34,9 +34,13 @@ async def looked_at(errand: Errand) -> AsyncIterator[Session]:
         raise
 
 
-def all_mailboxes(session: Session) -> Sequence[Mailbox]:
+async def existing_mailboxes(session: Session) -> Sequence[Mailbox]:
     """Those that an IMAP account has, whether the settings choose them or not."""
-    return session.overview.mailboxes if isinstance(session, ImapSession) else ()
+    if not isinstance(session, ImapSession):
+        return ()
+    there = session.overview.mailboxes
+    absent = await session.absent(mailbox.name for mailbox in there)  # though LIST names them
+    return [mailbox for mailbox in there if mailbox.name not in absent]
 
 
 async def the_mailbox(session: Session, account: str, wanted: str) -> str:
