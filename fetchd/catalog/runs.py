@@ -226,7 +226,7 @@ def _finish(
 
 def _facts(text: str) -> ServerFacts:
     known = {field.name for field in fields(ServerFacts)}
-    stored = {
+    stored: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in json.loads(text).items()
         if name in known

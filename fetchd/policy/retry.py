@@ -6,6 +6,8 @@ and from the third failure on after a quarter of an hour to a day. Only a
 permanent refusal ends the attempts: a Maildir whose disk is full takes the mail
 once there is room, however late, so its schedule has no end. A destination
 that must give up names `give_up_after` (RFC 5321 §4.5.4.1: four to five days).
+Connections that watch an account come back after seconds to minutes; a server that
+wants no login now ([INUSE], [LIMIT], [THROTTLED]) is left alone for longer.
 """
 
 from dataclasses import dataclass
@@ -30,6 +32,9 @@ class Schedule:
 MAILDIR = Schedule(timedelta(minutes=1), timedelta(hours=6))
 RELAY = Schedule(timedelta(minutes=1), timedelta(hours=6), give_up_after=timedelta(days=5))
 QUARANTINE = Schedule(timedelta(minutes=15), timedelta(days=1), at_once=2)
+# Of a connection that is to stand: a restart takes seconds, an outage minutes at the least.
+RECONNECT = Schedule(timedelta(seconds=2), timedelta(minutes=5))
+TURNED_AWAY = Schedule(timedelta(minutes=1), timedelta(minutes=30))  # at the login: RFC 5530
 
 SPREAD = 0.2  # jitter adds up to this share, so that a thousand failures do not return as one
 

@@ -135,14 +135,13 @@ class ImapWatch:
         """One IDLE, until something else is due."""
         async with aclosing(self._client.idle(self._patience)) as news:
             # DONE may be said only once the server has understood: not to be cut short.
-            events = await _whole(news)
-            if self._hear(events):
-                yield
-            async for events in news:
+            events: list[Event] | None = await _whole(news)
+            while events is not None:
                 if self._hear(events):
                     yield
                 if self._overflown:
                     break
+                events = await anext(news, None)
         refused = not self._client.protocol.pending  # it is over, and not by our DONE
         if self._hear(await self._client.settle()):
             yield

@@ -14,7 +14,7 @@ from tests.pipeline.home import Home
 
 COMMANDS = (
     "sync", "plan", "status", "history", "check", "verify", "rebuild", "list", "show", "export",
-    "deliveries", "deliveries list", "deliveries retry", "deliveries drop",
+    "watch", "deliveries", "deliveries list", "deliveries retry", "deliveries drop",
 )  # fmt: skip
 HEAVY = ("pydantic", "sqlite3", "rich", "asyncio", "structlog", "zstandard", "ssl")
 
