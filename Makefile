@@ -24,16 +24,19 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# `make bench WORKS=imap` measures a part: see benchmarks/run.py.
 bench: $(VENV)/.installed servers rivals
-	$(BIN)/python -m benchmarks.run; measured=$$?; \
-	$(BIN)/python -m benchmarks.kill --kills 200 && exit $$measured
+	$(BIN)/python -m benchmarks.run $(WORKS); measured=$$?; \
+	$(BIN)/python -m benchmarks.kill --kills 200 && \
+	$(BIN)/python -m benchmarks.kill --kills 200 --protocol imap && \
+	$(BIN)/python -m benchmarks.kill --kills 50 --restore && exit $$measured
 
 # What the bench measures against, which the suite tries too, and a C compiler for its
 # drain, where we may install them. Without what they recommend: procmail would bring an MTA.
-RIVALS := mpop fetchmail procmail getmail6 fdm gcc libc6-dev
+RIVALS := mpop isync offlineimap3 fetchmail procmail getmail6 fdm gcc libc6-dev
 .PHONY: rivals
 rivals:
-	@for program in mpop fetchmail procmail getmail fdm cc; do \
+	@for program in mpop mbsync offlineimap fetchmail procmail getmail fdm cc; do \
 	  command -v $$program >/dev/null || lacking=yes; done; \
 	if [ -n "$$lacking" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -10,11 +10,12 @@ many came through octet for octet is reported.
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,10 +50,10 @@ class Expected:
             made.add(message)
         return made
 
-    def add(self, message: bytes) -> None:
-        """One more."""
+    def add(self, message: bytes, place: str = "") -> None:
+        """One more; with a place, `lf` has it as `in_mirror` does."""
         self.crlf[digest(message)] += 1
-        self.lf[digest(with_lf(message))] += 1
+        self.lf[f"{place} {digest(with_lf(message))}".lstrip()] += 1
         self.octets += len(message)
 
     def __add__(self, other: "Expected") -> "Expected":
@@ -89,12 +90,28 @@ def compare(expected: Counter[str], found: Counter[str]) -> Difference:
 
 
 def in_maildir(maildir: Path) -> Counter[str]:
-    """The digests of all messages in new and cur."""
-    found: Counter[str] = Counter()
-    for part in ("new", "cur"):
-        if (maildir / part).is_dir():
-            found.update(digest(path.read_bytes()) for path in (maildir / part).iterdir())
-    return found
+    """The digests of all messages in a Maildir and those below it."""
+    return Counter(digest(path.read_bytes()) for path in messages(maildir))
+
+
+def in_mirror(maildir: Path) -> Counter[str]:
+    """The same, each behind the folder that it is in and a blank."""
+    return Counter(
+        f"{path.parent.parent.relative_to(maildir)} {digest(path.read_bytes())}"
+        for path in messages(maildir)
+    )
+
+
+def messages(maildir: Path) -> Iterator[Path]:
+    """The files in new and cur of a Maildir and of those below it."""
+    for folder, _folders, files in os.walk(maildir):
+        if folder.endswith(("/new", "/cur")):
+            yield from (Path(folder, name) for name in files)
+
+
+def flagged(maildir: Path) -> int:
+    """How many messages there are flagged, as their names say."""
+    return sum("F" in path.name.partition(":2,")[2] for path in messages(maildir))
 
 
 def segments(data_dir: Path) -> list[Path]:

@@ -18,6 +18,8 @@ PACKAGES = {
     "procmail": "procmail",
     "getmail": "getmail6",
     "fdm": "fdm",
+    "mbsync": "isync",
+    "offlineimap": "offlineimap3",
 }
 ASKED = {
     "dovecot": "--version",
@@ -25,6 +27,8 @@ ASKED = {
     "fetchmail": "--version",
     "procmail": "-v",
     "getmail": "--version",
+    "mbsync": "--version",
+    "offlineimap": "--version",
 }
 
 

@@ -1,7 +1,7 @@
 """RESULTS.md and results.json, written from the runs and from nothing else.
 
 results.json is the record: a scenario measured again replaces its old figures,
-the others stay with their date, unless they are of another machine. RESULTS.md is
+the others stay with the date of their run, unless they are of another machine. RESULTS.md is
 rendered from it whole, so it must never be edited by hand.
 """
 
@@ -11,22 +11,34 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+from benchmarks.contestants import (
+    DRAIN,
+    DRAIN_DURABLE,
+    DRAIN_IMAP,
+    DRAIN_IMAP_DURABLE,
+    DRAIN_STATUS,
+    DRAIN_UIDL,
+)
 from benchmarks.machine import HARDWARE
 from benchmarks.running import Run
 from benchmarks.scenarios import SCENARIOS, Scenario
 from benchmarks.targets import TARGETS, Verdict, judge
 
+# The first of them that was measured is what the others are set against.
+DRAINS = (DRAIN_DURABLE, DRAIN_UIDL, DRAIN, DRAIN_IMAP_DURABLE, DRAIN_STATUS, DRAIN_IMAP)
 FOLDER = Path(__file__).parent
 HEAD = """\
 # Results
 
 Written by `make bench` (`python -m benchmarks.run`); never by hand. Whole processes, wall time,
 medians of interleaved runs on one Dovecot on loopback; each program with the durability it has
-by default (fetchd, mpop, fdm, procmail and getmail6 fsync). The drain is a C client that only reads
-(drain.c); the durable one appends to one file, with fdatasync per 100 messages or 1 MB. After every
-run all messages were counted and matched by SHA-256 with what the server serves; "exact" is how
-many came through octet for octet (Maildir: LF for CRLF). S is a no-change sync of an empty account.
-A contestant of which one run failed counts for no aim. Times are of one machine: read the ratios.
+by default (fetchd, mpop, mbsync, offlineimap3, fdm, procmail and getmail6 fsync), and mbsync also
+without. The drain is a C client that only reads (drain_pop3.c, drain_imap.c); the durable one
+appends to one file, with fdatasync per 100 messages or 1 MB. After every run all messages were
+counted and matched by SHA-256 with what the server serves; "exact" is how many came through octet
+for octet (Maildir: LF for CRLF). S is a no-change sync of an empty account. A contestant of which
+one run failed counts for no aim. Parts may be of different runs, as each says: compare only within
+one part. Times are of one machine: read the ratios.
 """
 
 
@@ -56,7 +68,7 @@ class Result:
     """One scenario's figures; those by name are of contestants whose every run was good."""
 
     scenario: str
-    date: str
+    date: str  # when the bench that it is from began
     rows: tuple[Row, ...]
 
     @property
@@ -133,7 +145,7 @@ def render(record: Record) -> str:
     parts += ["## The aims\n", table(aims(record.results))]
     for scenario in SCENARIOS:
         if result := record.results.get(scenario.name):
-            parts += [f"## {scenario.title}\n", f"Measured {result.date}.\n"]
+            parts += [f"## {scenario.title}\n", f"Of the run of {result.date}.\n"]
             parts += [table(figures(scenario, result)), *notes(scenario, result)]
     return "\n".join(parts)
 
@@ -154,8 +166,9 @@ def aims(results: Mapping[str, Result]) -> list[tuple[str, ...]]:
 
 def figures(scenario: Scenario, result: Result) -> list[tuple[str, ...]]:
     """A line for each contestant, the fastest first."""
+    rival = scenario.rival.name
     lines: list[tuple[str, ...]] = [
-        ("", "median s", "lowest to highest", "of mpop", "of the drain", "CPU s", "peak MB",
+        ("", "median s", "lowest to highest", f"of {rival}", "of the drain", "CPU s", "peak MB",
          "messages", "exact", "runs"),
     ]  # fmt: skip
     rows = sorted((row for row in result.rows if row.good), key=lambda row: row.seconds)
@@ -166,7 +179,7 @@ def figures(scenario: Scenario, result: Result) -> list[tuple[str, ...]]:
                 row.name,
                 ("~" if row.factor > 1 else "") + f"{row.seconds:.3f}",
                 f"{min(seconds):.3f} to {max(seconds):.3f}",
-                ratio(row.seconds, result.seconds.get("mpop")),
+                ratio(row.seconds, result.seconds.get(rival)),
                 ratio(row.seconds, drained(result)),
                 f"{median(run.cpu for run in row.good) * row.factor:.2f}",
                 f"{row.megabytes:.1f}",
@@ -197,8 +210,8 @@ def notes(scenario: Scenario, result: Result) -> list[str]:
 
 
 def drained(result: Result) -> float | None:
-    """The drain that a scenario's figures are set against: the durable one where there is."""
-    names = ("drain, durable", "drain, UIDL only", "drain")
+    """The drain that a scenario's figures are set against."""
+    names = (who.name for who in DRAINS)
     return next((result.seconds[name] for name in names if name in result.seconds), None)
 
 

@@ -39,9 +39,11 @@ def compile_tools(work: Path) -> Path:
     """Build the C programs where they are older than their sources; SystemExit says what failed."""
     tools = work / "tools"
     tools.mkdir(parents=True, exist_ok=True)
+    newest_header = max(path.stat().st_mtime for path in SOURCES.glob("*.h"))
     for source in SOURCES.glob("*.c"):
         binary = tools / source.stem
-        if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
+        newest = max(newest_header, source.stat().st_mtime)
+        if not binary.exists() or binary.stat().st_mtime < newest:
             command = ["cc", "-O2", "-Wall", "-Wextra", "-o", str(binary), str(source)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
@@ -57,8 +59,15 @@ def fresh(task: Task) -> None:
     task.maildir.chmod(0o700)
 
 
-def run(contestant: Contestant, task: Task, expected: Expected, *, known: bool = False) -> Run:
-    """Measure once; with `known`, nothing new must come."""
+def run(
+    contestant: Contestant,
+    task: Task,
+    expected: Expected,
+    *,
+    known: bool = False,
+    flagged: int | None = None,
+) -> Run:
+    """Measure once; with `known`, nothing new must come, and so many messages be flagged then."""
     command = run_as(contestant, task, contestant.prepare(task))
     seconds, cpu, peak_kb, status, output = measure(command, task)
     if status not in contestant.succeeds:
@@ -66,6 +75,7 @@ def run(contestant: Contestant, task: Task, expected: Expected, *, known: bool =
         return Run(seconds, cpu, peak_kb, 0, 0, f"exit {status}: {' '.join(said[-3:])[:300]}")
     try:
         messages, exact, problem = check(contestant, task, expected, output, known=known)
+        problem = problem or check_flags(task, flagged)
     except RuntimeError as error:
         messages, exact, problem = 0, 0, str(error)
     return Run(seconds, cpu, peak_kb, messages, exact, problem)
@@ -118,16 +128,20 @@ def check(
             return 0, 0, ""
         case Keeps.COUNT:
             return check_count(expected, output)
+        case Keeps.MAILDIR if known:
+            # What it was told that it had fetched is not there.
+            wanted = expected.crlf.total() if contestant.remember is None else 0
+            return check_known(task, wanted)
         case Keeps.MAILDIR:
-            nothing: Counter[str] = Counter()
-            wanted = nothing if known else expected.lf
-            return check_maildir(wanted, mail.in_maildir(task.maildir), exactly=False)
+            return check_maildir(expected.lf, mail.in_maildir(task.maildir), exactly=False)
         case Keeps.ARCHIVE:
             return check_archive(task, expected, known=known)
         case Keeps.BOTH:
             stored = check_archive(task, expected, known=known)
             if stored[2]:
                 return stored
+            if known:
+                return check_known(task, expected.crlf.total())
             return check_maildir(expected.lf, mail.in_maildir(task.maildir), exactly=True)
 
 
@@ -150,6 +164,19 @@ def check_maildir(
     if met.found != met.expected or (exactly and met.exact != met.expected):
         problem = f"Maildir: {met.found} messages, {met.exact} exact, {met.expected} expected"
     return met.found, met.exact, problem
+
+
+def check_known(task: Task, wanted: int) -> tuple[int, int, str]:
+    """Known mail is only counted."""
+    count = sum(1 for _path in mail.messages(task.maildir))
+    return 0, 0, "" if count == wanted else f"Maildir: {count} messages, {wanted} expected"
+
+
+def check_flags(task: Task, wanted: int | None) -> str:
+    """Whether the flags came that were changed on the server; None: none were."""
+    if wanted is None or (count := mail.flagged(task.maildir)) == wanted:
+        return ""
+    return f"Maildir: {count} messages flagged, {wanted} expected"
 
 
 def check_archive(task: Task, expected: Expected, *, known: bool) -> tuple[int, int, str]:

@@ -11,17 +11,24 @@ from dataclasses import dataclass
 from benchmarks.contestants import (
     DRAIN,
     DRAIN_DURABLE,
+    DRAIN_IMAP,
+    DRAIN_IMAP_DURABLE,
     DRAIN_UIDL,
     FETCHD,
     FETCHD_ARCHIVE,
     FETCHD_HELP,
+    FETCHD_IMAP_ARCHIVE,
+    FETCHD_IMAP_START,
+    FETCHD_MIRROR,
     FETCHD_START,
+    MBSYNC,
     MPOP,
     Contestant,
 )
 
 Medians = Mapping[str, float]
 S = FETCHD_START
+S_IMAP = FETCHD_IMAP_START
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,27 @@ TARGETS = (
     Target("peak memory, 100,000 fetched", "listing", FETCHD_ARCHIVE, lambda _of: 200.0, "MB"),
     Target("peak memory, 100,000 listed, nothing new", "nochange", FETCHD_ARCHIVE,
            lambda _of: 200.0, "MB"),
+    Target("IMAP: 2,000 small, archive and mirror: 0.8 of mbsync", "imap-small", FETCHD_MIRROR,
+           lambda of: 0.8 * of(MBSYNC)),
+    Target("IMAP: 2,000 small, archive only: S + 0.25 s", "imap-small", FETCHD_IMAP_ARCHIVE,
+           lambda of: of(S_IMAP) + 0.25),
+    Target("IMAP: 200 MB, archive and mirror: 0.8 of mbsync", "imap-realistic", FETCHD_MIRROR,
+           lambda of: 0.8 * of(MBSYNC)),
+    Target("IMAP: 200 MB, archive only: S + twice the durable drain", "imap-realistic",
+           FETCHD_IMAP_ARCHIVE, lambda of: of(S_IMAP) + 2 * of(DRAIN_IMAP_DURABLE)),
+    Target("IMAP: 50 ms, 2,000 small, archive and mirror: S + drain + 0.4 s", "imap-latency",
+           FETCHD_MIRROR, lambda of: of(S_IMAP) + of(DRAIN_IMAP) + 0.4),
+    Target("IMAP: 50 ms, 2,000 small, archive only: S + drain + 0.4 s", "imap-latency",
+           FETCHD_IMAP_ARCHIVE, lambda of: of(S_IMAP) + of(DRAIN_IMAP) + 0.4),
+    Target("IMAP: nothing new in 100,000, archive and mirror: S + 0.1 s", "imap-nochange",
+           FETCHD_MIRROR, lambda of: of(S_IMAP) + 0.1),
+    Target("IMAP: nothing new in 100,000, archive only: S + 0.1 s", "imap-nochange",
+           FETCHD_IMAP_ARCHIVE, lambda of: of(S_IMAP) + 0.1),
+    Target("IMAP: peak memory, 10 x 30 MB", "imap-large", FETCHD_MIRROR, lambda _of: 120.0, "MB"),
+    Target("IMAP: peak memory, 100,000 fetched", "imap-listing", FETCHD_IMAP_ARCHIVE,
+           lambda _of: 200.0, "MB"),
+    Target("IMAP: peak memory, 100,000 listed, nothing new", "imap-nochange",
+           FETCHD_IMAP_ARCHIVE, lambda _of: 200.0, "MB"),
 )  # fmt: skip
 
 

@@ -19,14 +19,22 @@ from benchmarks.contestants import (
     CONTESTANTS,
     DRAIN,
     DRAIN_DURABLE,
+    DRAIN_IMAP,
+    DRAIN_IMAP_DURABLE,
+    DRAIN_STATUS,
     DRAIN_UIDL,
     FETCHD,
     FETCHD_ARCHIVE,
+    FETCHD_IMAP_ARCHIVE,
+    FETCHD_MIRROR,
     HOST,
+    MBSYNC,
     MPOP,
     PASSWORD,
     RIVALS,
+    RIVALS_IMAP,
     Contestant,
+    Protocol,
     Task,
     fetchd_settings,
 )
@@ -34,13 +42,14 @@ from benchmarks.mail import Expected
 from benchmarks.report import Record, Result, Row
 from benchmarks.running import Run, compile_tools, fresh, measure
 from benchmarks.running import run as run_once
-from benchmarks.scenarios import MAILBOXES, SCENARIOS
+from benchmarks.scenarios import BOXES, GROUPS, SCENARIOS, TINY, USERS, spread
 from benchmarks.targets import TARGETS, Target, judge
 from fetchd.settings import load
 from tests import corpus
 from tests.servers.dovecot import Dovecot
 
 MIXED = corpus.realistic(40, total=400_000)
+FEW = 5
 LONG_LINE = b"\r\n" + b"." * 3_000_000 + b"\r\nend\r\n"  # longer than the drain's buffer
 MACHINE = {"processor": "an abacus", "memory": "1 GB", "system": "none", "file system": "clay"}
 GOOD = Run(seconds=2.0, cpu=1.0, peak_kb=2048, messages=3, exact=3)
@@ -107,7 +116,22 @@ def test_a_target_compares_what_its_scenario_measures(target: Target) -> None:
 
 def test_every_mailbox_of_a_scenario_can_be_filled() -> None:
     for scenario in SCENARIOS:
-        assert {*scenario.users, *scenario.slow_users} <= set(MAILBOXES)
+        assert {*scenario.users, *scenario.slow_users} <= set(USERS)
+
+
+def test_tiny_messages_are_spread_over_all_mailboxes() -> None:
+    counts = {box: sum(1 for _ in messages) for box, messages in spread().items()}
+    assert (tuple(counts), sum(counts.values())) == (BOXES, TINY)
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_scenarios_are_chosen_by_name_and_by_group() -> None:
+    assert run.named([]) == list(SCENARIOS)
+    assert run.named(["imap"]) == list(GROUPS["imap"])
+    both = run.named(["imap-small", "pop3", "small"])
+    assert both == [*GROUPS["pop3"], next(s for s in SCENARIOS if s.name == "imap-small")]
+    assert all(who.protocol == "imap" for one in GROUPS["imap"] for who in one.contestants)
+    assert all(who.protocol == "pop3" for one in GROUPS["pop3"] for who in one.contestants)
 
 
 TWICE = Target("at most twice mpop", "small", FETCHD, lambda of: 2 * of(MPOP))
@@ -194,15 +218,36 @@ def test_a_name_given_twice_or_a_damaged_segment_is_found_out(tmp_path: Path) ->
         mail.in_archive(tmp_path / "damaged")
 
 
+def test_a_mirror_is_read_folder_by_folder(tmp_path: Path) -> None:
+    for name, octets in (
+        ("cur/1:2,FS", b"a\n"), ("new/F2", b"F\n"), (".Work/cur/1:2,S", b"a\n"), (".Work/x", b"b\n")
+    ):  # fmt: skip
+        path = tmp_path / "first" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(octets)
+    wanted = Expected()
+    for octets, place in ((b"a\r\n", "first"), (b"F\r\n", "first"), (b"a\r\n", "first/.Work")):
+        wanted.add(octets, place)
+    assert mail.in_mirror(tmp_path) == wanted.lf
+    assert mail.in_maildir(tmp_path) == Expected.of([b"a\r\n", b"F\r\n", b"a\r\n"]).lf
+    assert mail.flagged(tmp_path) == 1
+
+
+@pytest.mark.parametrize("protocol", ["pop3", "imap"])
 @pytest.mark.parametrize("deliver", [True, False])
-def test_the_settings_given_to_fetchd_are_settings(tmp_path: Path, deliver: bool) -> None:
+def test_the_settings_given_to_fetchd_are_settings(
+    tmp_path: Path, deliver: bool, protocol: Protocol
+) -> None:
     task = Task(tmp_path, tmp_path, 1110, ("one", "two"))
-    path = fetchd_settings(task, deliver=deliver, accounts={"leave_on_server": "none"})
+    leaves: dict[str, object] = {"leave_on_server": "none"}
+    path = fetchd_settings(task, deliver=deliver, protocol=protocol, accounts=leaves)
     settings = load(path, {})
     assert [account.username for account in settings.accounts.values()] == ["one", "two"]
     assert {account.leave_on_server for account in settings.accounts.values()} == {"none"}
     assert settings.accounts["one"].deliver_to == (("home",) if deliver else ())
+    assert {account.protocol for account in settings.accounts.values()} == {protocol}
     assert settings.destinations["home"].path == task.maildir
+    assert settings.destinations["home"].layout == {"pop3": "flat", "imap": "mirror"}[protocol]
 
 
 # -- What is missing ----------------------------------------------------------------
@@ -220,10 +265,10 @@ def test_what_is_missing_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_unknown_scenario_is_refused() -> None:
-    asked = [sys.executable, "-m", "benchmarks.run", "--only", "small,nothing"]
+    asked = [sys.executable, "-m", "benchmarks.run", "small", "nothing"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "nothing: unknown, known are startup, small" in done.stderr
+    assert "nothing: unknown, known are pop3, imap, startup, small" in done.stderr
 
 
 # -- The tools and the contestants, against a real server -----------------------------
@@ -243,6 +288,10 @@ def server() -> Iterator[Dovecot]:
         for user, messages in (("mixed", MIXED), ("empty", []), ("dots", [LONG_LINE])):
             running.add_user(user, PASSWORD)
             running.fill(user, messages)
+        running.add_user("boxes", PASSWORD)
+        for number, mailbox in enumerate(("INBOX", "Box 2", "Box 3", "Empty")):
+            messages = corpus.small(FEW if mailbox != "Empty" else 0, seed=number)
+            running.fill("boxes", messages, mailbox=mailbox)
         yield running
 
 
@@ -259,6 +308,18 @@ def served(server: Dovecot, user: str) -> Expected:
     return Expected.of(server.served(user))
 
 
+def served_imap(server: Dovecot, user: str, *mailboxes: str) -> list[bytes]:
+    with server.client(user) as client:
+        boxes = [client.octets(mailbox) for mailbox in mailboxes or ("INBOX",)]
+    return [octets for box in boxes for octets in box.values()]
+
+
+def imap_task(server: Dovecot, directory: Path, tools: Path, user: str) -> Task:
+    task = Task(directory, tools, server.port.imap, (user,))
+    fresh(task)
+    return task
+
+
 @pytest.mark.live
 @pytest.mark.parametrize("window", [1, 7, 2000])
 @pytest.mark.parametrize("user", ["mixed", "empty", "dots"])
@@ -267,7 +328,7 @@ def test_the_drain_takes_every_octet(
     tools: Path, server: Dovecot, tmp_path: Path, user: str, mode: str, window: int
 ) -> None:
     kept = tmp_path / "kept"
-    command = [tools / "drain", HOST, str(server.port.pop3), user, PASSWORD, mode, str(window)]
+    command = [tools / "drain_pop3", HOST, str(server.port.pop3), user, PASSWORD, mode, str(window)]
     done = subprocess.run([*command, kept], capture_output=True, text=True, check=True)
     messages = server.served(user)
     assert done.stdout == f"{len(messages)} {sum(map(len, messages))}\n"
@@ -278,10 +339,54 @@ def test_the_drain_takes_every_octet(
 @pytest.mark.live
 def test_the_drain_reports_what_goes_wrong(tools: Path, server: Dovecot) -> None:
     for user, password, said in (("mixed", "wrong", "-ERR"), ("nobody-there", PASSWORD, "-ERR")):
-        command = [tools / "drain", HOST, str(server.port.pop3), user, password, "retr", "9"]
+        command = [tools / "drain_pop3", HOST, str(server.port.pop3), user, password, "retr", "9"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert said in done.stderr
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("mode", ["fetch", "durable"])
+@pytest.mark.parametrize(
+    ("user", "mailboxes"),
+    [
+        ("mixed", ["INBOX"]),
+        ("empty", ["INBOX"]),
+        ("dots", ["INBOX"]),
+        ("boxes", ["INBOX", "Empty", "Box 2", "Box 3"]),
+    ],
+)
+def test_the_drain_takes_every_octet_over_imap(
+    tools: Path, server: Dovecot, tmp_path: Path, user: str, mailboxes: list[str], mode: str
+) -> None:
+    kept = tmp_path / "kept"
+    command = [tools / "drain_imap", HOST, str(server.port.imap), user, PASSWORD, mode, kept]
+    done = subprocess.run([*command, *mailboxes], capture_output=True, text=True, check=True)
+    messages = served_imap(server, user, *mailboxes)
+    assert done.stdout == f"{len(messages)} {sum(map(len, messages))}\n"
+    if mode == "durable":
+        assert kept.read_bytes() == b"".join(messages)
+
+
+@pytest.mark.live
+def test_the_drain_asks_for_the_status_of_all_mailboxes(tools: Path, server: Dovecot) -> None:
+    command = [tools / "drain_imap", HOST, str(server.port.imap), "boxes", PASSWORD, "status", "-"]
+    done = subprocess.run([*command, "INBOX"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{3 * FEW} 0\n"
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    ("password", "mailbox", "said"),
+    [("wrong", "INBOX", "AUTHENTICATIONFAILED"), (PASSWORD, "Nowhere", "Mailbox doesn't exist")],
+)
+def test_the_drain_reports_what_goes_wrong_over_imap(
+    tools: Path, server: Dovecot, password: str, mailbox: str, said: str
+) -> None:
+    command = [tools / "drain_imap", HOST, str(server.port.imap), "mixed", password, "fetch", "-"]
+    done = subprocess.run([*command, mailbox], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
 
 
 def test_what_a_run_took_is_measured_of_the_command_alone(tools: Path, tmp_path: Path) -> None:
@@ -321,6 +426,67 @@ def test_a_contestant_does_the_work_and_remembers_it(
         assert (polled.problem, polled.messages) == ("", 1)
         run_once(who, task, Expected())
         assert mail.in_maildir(task.maildir).total() == 1  # nor does it come again
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    "who",
+    [DRAIN_IMAP, DRAIN_IMAP_DURABLE, FETCHD_MIRROR, FETCHD_IMAP_ARCHIVE, *RIVALS_IMAP],
+    ids=lambda w: w.name,
+)
+def test_a_contestant_does_the_work_over_imap(
+    tools: Path, server: Dovecot, open_path: Path, who: Contestant
+) -> None:
+    if absent := programs.missing(who.needs):
+        pytest.skip(programs.advice(absent))
+    task = imap_task(server, open_path / "task", tools, "mixed")
+    expected = Expected.of(served_imap(server, "mixed"))
+    made = run_once(who, task, expected)
+    assert (made.problem, made.messages) == ("", len(MIXED))
+    if who in (FETCHD_MIRROR, FETCHD_IMAP_ARCHIVE, DRAIN_IMAP, DRAIN_IMAP_DURABLE):
+        assert made.exact == len(MIXED)
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("who", [DRAIN_STATUS, FETCHD_MIRROR, MBSYNC], ids=lambda w: w.name)
+def test_whoever_knows_all_mail_of_an_account_brings_nothing_but_flags(
+    tools: Path, server: Dovecot, tmp_path: Path, who: Contestant
+) -> None:
+    if absent := programs.missing(who.needs):
+        pytest.skip(programs.advice(absent))
+    task = imap_task(server, tmp_path / "task", tools, "boxes")
+    expected = Expected.of(served_imap(server, "boxes", "INBOX", "Box 2", "Box 3"))
+    run_once(replace(who, prepare=who.hurried or who.prepare), task, expected)
+    assert run_once(who, task, expected, known=True).problem == ""
+    if who is DRAIN_STATUS:
+        return
+    unfit = run_once(who, task, expected + Expected.of([b"x"]), known=True)
+    assert f"{3 * FEW} messages, {3 * FEW + 1} expected" in unfit.problem
+    with server.client("boxes") as client:
+        uids = client.uids("Box 2")[:2]
+        client.flag("Box 2", uids, add=["\\Flagged"])
+        assert run_once(who, task, expected, known=True, flagged=2).problem == ""
+        client.flag("Box 2", uids, drop=["\\Flagged"])
+        missed = replace(who, prepare=lambda _task: ["true"])
+        problem = run_once(missed, task, expected, known=True, flagged=0).problem
+        assert problem == "Maildir: 2 messages flagged, 0 expected"
+
+
+@pytest.mark.live
+def test_a_rehearsal_goes_through_whole_scenarios(tools: Path, open_path: Path) -> None:
+    if absent := programs.missing(MBSYNC.needs):
+        pytest.skip(programs.advice(absent))
+    asked = ["imap-nochange", "imap-flags", "--rehearse", "2", "--rounds", "2"]
+    command = [sys.executable, "-m", "benchmarks.run", *asked, "--work", str(open_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = report.recorded(open_path / "results")
+    assert {name: len(one.sound) for name, one in record.results.items()} == {
+        "imap-nochange": 5,
+        "imap-flags": 3,
+    }
+    # Who knew all mail already for the one scenario did not fetch it again for the other.
+    assert done.stdout.count("to get there") == 4
 
 
 @pytest.mark.live

@@ -3,6 +3,7 @@
 `python -m benchmarks.kill --kills 200` is the long form.
 """
 
+import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import kill
-from benchmarks.contestants import HOST, PASSWORD, Task
+from benchmarks import kill, kill_home, kill_restore
+from benchmarks.contestants import HOST, PASSWORD, Protocol, Task
 from benchmarks.mail import Expected
 from tests.servers.dovecot import Dovecot
 
@@ -47,10 +48,11 @@ def naive(task: Task) -> list[str]:
 
 
 @pytest.mark.live
+@pytest.mark.parametrize("protocol", ["pop3", "imap"])
 def test_every_message_comes_once_however_often_fetchd_is_killed(
-    server: Dovecot, tmp_path: Path
+    server: Dovecot, tmp_path: Path, protocol: Protocol
 ) -> None:
-    report = kill.kill(server, tmp_path, kills=20, seed=20, messages=150)
+    report = kill.kill(server, tmp_path, kills=20, seed=20, messages=150, protocol=protocol)
     assert report.violations == []
     assert report.kills == 20
     assert report.at_work >= 2  # else the kills proved nothing; on a busy machine many come early
@@ -60,6 +62,31 @@ def test_every_message_comes_once_however_often_fetchd_is_killed(
 def test_a_fetcher_that_brings_mail_twice_is_found_out(server: Dovecot, tmp_path: Path) -> None:
     report = kill.kill(server, tmp_path, kills=8, seed=8, prepare=naive)
     assert any("Maildir" in line and "more than once" in line for line in report.violations)
+
+
+@pytest.mark.live
+def test_every_message_is_restored_once_however_often_fetchd_is_killed(
+    server: Dovecot, tmp_path: Path
+) -> None:
+    report = kill_restore.kill_restore(server, tmp_path, kills=8, seed=8, messages=150)
+    assert report.violations == []
+    assert report.kills == 8
+    assert report.at_work >= 1
+
+
+@pytest.mark.live
+def test_a_restore_that_puts_mail_back_twice_is_found_out(server: Dovecot, tmp_path: Path) -> None:
+    restoring = kill_restore.Restoring(server, tmp_path, 9, random.Random(1))
+    restoring.next_target()
+    restoring.timed()
+    assert restoring.violations() == []
+    with server.client("target-1") as client:
+        client.copy("Work", client.uids("Work")[:1], "Work")
+        client.flag("INBOX", client.uids("INBOX")[:1], add=["\\Deleted"])
+    assert restoring.violations() == [
+        "target-1: 1 messages missing or changed, of 9, the first in INBOX",
+        "target-1: 2 messages there more than once or changed, of 9, the first in Work",
+    ]
 
 
 MAIL = Expected.of([b"a\r\n", b"b\r\n", b"c\r\n"])
@@ -86,4 +113,4 @@ LF_A, LF_B, LF_C = MAIL.lf
 def test_what_counts_as_a_violation(
     archive: tuple[str, ...], maildir: tuple[str, ...], left: int, violated: list[str]
 ) -> None:
-    assert kill.violations(MAIL, Counter(archive), Counter(maildir), left) == violated
+    assert kill_home.violations(MAIL, Counter(archive), Counter(maildir), left) == violated

@@ -1,6 +1,6 @@
-/* The limit: a POP3 client that only drains the server.
+/* The limit over POP3: a client that only drains the server.
  *
- *   drain HOST PORT USER PASSWORD MODE WINDOW [FILE]
+ *   drain_pop3 HOST PORT USER PASSWORD MODE WINDOW [FILE]
  *
  * MODE  retr     RETR everything, at most WINDOW commands unanswered, keep nothing
  *       durable  the same, dot-stuffing undone, appended to FILE with an fdatasync
@@ -12,86 +12,9 @@
  * of a few thousand commands fits into the socket's buffers; more could block both ends.
  */
 
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include "draining.h"
 
-enum { BUFFER = 1 << 20, SYNC_MESSAGES = 100, SYNC_OCTETS = 1 << 20, WINDOW_MAX = 4096 };
-
-static int server;
-static char in[BUFFER];
-static size_t in_start, in_end;
-
-static int out = -1;
-static char out_buffer[BUFFER];
-static size_t out_fill;
-
-static void fail(const char *what) {
-    fprintf(stderr, "drain: %s%s%s\n", what, errno ? ": " : "", errno ? strerror(errno) : "");
-    exit(1);
-}
-
-static void write_all(int fd, const char *data, size_t size) {
-    while (size > 0) {
-        ssize_t done = write(fd, data, size);
-        if (done < 0 && errno == EINTR) continue;
-        if (done < 0) fail("write");
-        data += done;
-        size -= (size_t)done;
-    }
-}
-
-static void flush_out(int sync) {
-    write_all(out, out_buffer, out_fill);
-    out_fill = 0;
-    if (sync && fdatasync(out) != 0) fail("fdatasync");
-}
-
-static void keep(const char *data, size_t size) {
-    if (out < 0) return;
-    if (size > sizeof out_buffer - out_fill) flush_out(0); /* a line never exceeds the buffer */
-    memcpy(out_buffer + out_fill, data, size);
-    out_fill += size;
-}
-
-static void connect_to(const char *host, const char *port) {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
-    int one = 1;
-    if (getaddrinfo(host, port, &hints, &found) != 0) fail("no such host");
-    server = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
-    if (server < 0 || connect(server, found->ai_addr, found->ai_addrlen) != 0) fail("connect");
-    setsockopt(server, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    freeaddrinfo(found);
-}
-
-/* The next line, or the next part of one longer than the buffer; *whole says which. */
-static char *next_line(size_t *size, int *whole) {
-    for (;;) {
-        char *line = in + in_start;
-        char *end = memchr(line, '\n', in_end - in_start);
-        if (end != NULL || in_end - in_start == sizeof in) {
-            *whole = end != NULL;
-            *size = end != NULL ? (size_t)(end - line) + 1 : in_end - in_start;
-            in_start += *size;
-            return line;
-        }
-        memmove(in, line, in_end - in_start);
-        in_end -= in_start;
-        in_start = 0;
-        ssize_t got = recv(server, in + in_end, sizeof in - in_end, 0);
-        if (got < 0) fail("recv");
-        if (got == 0) errno = 0, fail("the server closed the connection");
-        in_end += (size_t)got;
-    }
-}
+enum { WINDOW_MAX = 4096 };
 
 static char *expect_ok(void) {
     static char status[512];
@@ -135,8 +58,8 @@ static void send_commands(unsigned long *sent, unsigned long until) {
 }
 
 static unsigned long long drain(unsigned long total, unsigned long window) {
-    unsigned long long octets = 0, lines = 0, unsynced = 0;
-    unsigned long sent = 0, taken = 0, unsynced_messages = 0;
+    unsigned long long octets = 0, lines = 0;
+    unsigned long sent = 0, taken = 0;
     while (taken < total) {
         unsigned long until = taken + window < total ? taken + window : total;
         /* Top up when a quarter of the window is free or nothing more is to be read at once. */
@@ -145,28 +68,20 @@ static unsigned long long drain(unsigned long total, unsigned long window) {
         expect_ok();
         unsigned long long body = take_body(&lines);
         octets += body;
-        unsynced += body;
         taken++;
-        unsynced_messages++;
-        if (out >= 0 && (unsynced_messages >= SYNC_MESSAGES || unsynced >= SYNC_OCTETS)) {
-            flush_out(1);
-            unsynced = unsynced_messages = 0;
-        }
+        kept(body);
     }
-    if (out >= 0) flush_out(1);
+    flush_out(1);
     return octets;
 }
 
 int main(int argc, char **argv) {
     unsigned long long octets = 0, messages = 0, announced_octets = 0;
     unsigned long announced = 0, window;
-    if (argc < 7) fail("usage: drain HOST PORT USER PASSWORD retr|durable|uidl WINDOW [FILE]");
+    if (argc < 7) fail("usage: drain_pop3 HOST PORT USER PASSWORD retr|durable|uidl WINDOW [FILE]");
     window = strtoul(argv[6], NULL, 10);
     if (window < 1 || window > WINDOW_MAX) fail("the window is 1 to 4096");
-    if (strcmp(argv[5], "durable") == 0) {
-        out = argc > 7 ? open(argv[7], O_WRONLY | O_CREAT | O_TRUNC, 0600) : -1;
-        if (out < 0) fail("FILE");
-    }
+    if (strcmp(argv[5], "durable") == 0) keep_in(argc > 7 ? argv[7] : NULL);
     connect_to(argv[1], argv[2]);
     expect_ok();
     ask("USER", argv[3]);
