@@ -16,8 +16,8 @@ on its order. What cannot be selected (\\Noselect, \\NonExistent) is no mailbox.
 
 By default (`EVERYTHING`) an account takes all of them, \\Junk and \\Trash too: it
 is a backup, and what a filter or a slip put there is just what one may miss.
-Gmail's \\All is taken too and comes first: it holds what lies under any label,
-so with X-GM-MSGID one download serves all labels that follow; it lacks spam and
+Gmail's \\All is taken too and comes first behind INBOX: it holds what lies under any
+label, so with X-GM-MSGID one download serves all labels that follow; it lacks spam and
 trash, which is why these are taken by themselves.
 """
 
