@@ -6,19 +6,19 @@ which they came, with the tagged answers between them; what belongs to what, the
 caller knows. Whoever abandons an exchange need not care: the next one first reads
 what is still owed.
 
-Deadlines: one on each read, and one on each answer as a whole (`pace`). Compressed
-octets are inflated piece by piece, never more than INFLATE at once, so a small packet
-cannot become a large memory (RFC 4978 names no limit, zlib allows 1,000 to 1).
+Deadlines: one on each read, and one on each answer as a whole (`pace`). A server that
+talks and talks without answering meets MAX_EVENTS. The first BYE ends the session with
+its own words (quirk 71); after LOGOUT it is all that is waited for.
 """
 
 import asyncio
 import base64
-import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from fetchd.clients.deflate import Deflate
 from fetchd.clients.imap_refusals import server_refusal
 from fetchd.clients.pace import MIN_RATE, Pace
 from fetchd.clients.stream import Stream, TlsSettings
@@ -35,14 +35,15 @@ from fetchd.protocol.imap.events import (
 )
 from fetchd.protocol.imap.rules import RULES, Command, Order
 from fetchd.protocol.imap.session import ImapProtocol
-from fetchd.protocol.imap.types import Bye, State
+from fetchd.protocol.imap.types import Bye, Fetched
 from fetchd.protocol.sasl import Mechanism
 from fetchd.telemetry import Transcript
 
 WINDOW_OCTETS = 16 << 20  # expected in outstanding answers
 WINDOW_COUNT = 200  # commands; each may be for many messages
 MAX_TURNS = 16  # of one AUTHENTICATE; SCRAM takes three
-INFLATE = 1 << 20  # octets at once
+MAX_EVENTS = 5_000_000  # without a tagged answer; a listing has one for each message
+MAX_KEPT = 250_000  # events of a flight: LIST with STATUS of 125,000 mailboxes
 
 Ask = tuple[Command, int]  # and the octets expected in answer
 
@@ -69,14 +70,15 @@ class ImapClient:
     ) -> None:
         self.stream = stream
         self.protocol = ImapProtocol()
+        self.received = 0  # octets, as they came over the line
+        self.waited = 0.0  # seconds, for them
         self._timeout = read_timeout
         self._pace = Pace(read_timeout)
         self._transcript = transcript
         self._farewell: FetchdError | None = None
-        self._inflate: zlib._Decompress | None = None
-        self._deflate: zlib._Compress | None = None
-        self._packed = b""  # came, and was not inflated yet
-        self._more = False  # there may be more where the last piece came from
+        self._leaving = False
+        self._events = 0  # since the last tagged answer
+        self._deflate: Deflate | None = None
 
     async def greeting(self) -> Greeting:
         """The server's first words."""
@@ -100,19 +102,21 @@ class ImapClient:
         pending = self.protocol.pending
         while True:
             out: list[bytes] = []
-            while len(pending) < WINDOW_COUNT and not self.protocol.sending:
-                upcoming = upcoming or next(queue, None)
-                if upcoming is None or (pending and outstanding + upcoming[1] > WINDOW_OCTETS):
-                    break
-                command, octets = upcoming
-                if pending and _alone(command, pending.values()):
-                    break
-                out.append(self._send(command))
-                expected.append(octets)
-                outstanding += octets
-                upcoming = None
-            if out:
-                self._write(b"".join(out))
+            try:
+                while len(pending) < WINDOW_COUNT and not self.protocol.sending:
+                    upcoming = upcoming or next(queue, None)
+                    if upcoming is None or (pending and outstanding + upcoming[1] > WINDOW_OCTETS):
+                        break
+                    command, octets = upcoming
+                    if pending and _alone(command, pending.values()):
+                        break
+                    out.append(self._send(command))
+                    expected.append(octets)
+                    outstanding += octets
+                    upcoming = None
+            finally:  # also if the caller's iterator fails: what is pending must be answered
+                if out:
+                    self._write(b"".join(out))
             if not pending:
                 return
             events = await self._receive(f"an answer to {next(iter(pending.values())).verb}")
@@ -131,6 +135,7 @@ class ImapClient:
                         done[event.tag] = event
                     else:
                         events.append(event)
+                _check_kept(events)
         in_order = sorted(done.values(), key=lambda one: int(one.tag[1:]))
         return Flight(tuple(in_order), tuple(events))
 
@@ -145,16 +150,17 @@ class ImapClient:
             await self.stream.start_tls(settings, timeout)
         return answer
 
+    @property
+    def compressed(self) -> bool:
+        """Whether COMPRESS is in effect."""
+        return self._deflate is not None
+
     async def compress(self) -> bool:
-        """COMPRESS=DEFLATE from here on (RFC 4978); False where the server will not."""
-        (answer,) = (await self.flight(commands.compress())).completed
-        if not answer.ok:
-            return False
-        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        self._deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        self._packed = self.protocol.take_rest()
-        self._more = bool(self._packed)
-        return True
+        """COMPRESS=DEFLATE from here on (RFC 4978); False where the server will not.
+
+        It may also be one of the commands of an exchange.
+        """
+        return (await self.ask(commands.compress())).ok
 
     async def authenticate(self, name: str, mechanism: Mechanism, *, inline: bool) -> Completed:
         """AUTHENTICATE with its turns; `inline`: the server offers SASL-IR."""
@@ -232,7 +238,10 @@ class ImapClient:
     async def logout(self) -> None:
         """Leave in good order; what the server thinks of it does not matter."""
         try:
-            await self.flight(commands.logout())
+            async with aclosing(self.exchange([(commands.logout(), 0)])) as answers:
+                async for events in answers:
+                    if any(isinstance(event, Bye | Completed) for event in events):
+                        break  # quirk 71: some say BYE for ever
         except FetchdError:
             self.stream.abort()
             return
@@ -248,52 +257,60 @@ class ImapClient:
                 for event in await self._receive(f"an answer to {verb}")
                 if not isinstance(event, BodyChunk)
             ]
+            _check_kept(events)
         return events
 
     def _send(self, command: Command) -> bytes:
         if self._farewell is not None:
             raise self._farewell
         octets = self.protocol.send(command)
+        self._leaving |= command.verb == "LOGOUT"
         self._note("C", repr(command))
         return octets
 
     def _write(self, octets: bytes) -> None:
         if self._deflate is not None and octets:
-            octets = self._deflate.compress(octets) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+            octets = self._deflate.pack(octets)
         self.stream.write(octets)
 
     async def _receive(self, purpose: str, timeout: float | None = None) -> list[Event]:  # noqa: ASYNC109
         """One read's events; `purpose` is for the sentence if there is none."""
         if (error := self._farewell or self.protocol.fault) is not None:
             raise error
-        data = self._inflated(b"") if self._more else b""
+        deflate = self._deflate
+        data = deflate.unpack() if deflate is not None and deflate.more else b""
         while not data:  # a packet may hold too little to inflate
             data = await self._read(purpose, self._timeout if timeout is None else timeout)
-        events = self.protocol.receive(data)
+            if not data:
+                self._check_pace(purpose)
         kept: list[Event] = []
-        for event in events:
+        received = self.protocol.receive(data)
+        match received[-1:]:
+            case [Completed(command=Command("COMPRESS"), ok=True)]:
+                self._deflate = Deflate(self.protocol.take_rest())
+        for event in received:
             if self._transcript is not None:
                 self._note("S", _shown(event))
             match event:
-                case Bye() if self.protocol.state is not State.LOGOUT and not self._leaving:
+                case Bye() if not self._leaving:
                     what = f"{self.stream.where} turns us away"
                     self._farewell = server_refusal(event.code, event.text, what)
-                    if not kept:
-                        raise self._farewell
-                    return kept
+                    continue  # what it says besides, such as why a login failed, still counts
                 case Proceed():
                     self._write(self.protocol.supply())
                     continue
-                case BodyChunk():
-                    pass
-                case _:
+                case Completed() | Greeting() | Challenge():
+                    self._events = 0
+                    self._pace.restart()
+                case Fetched(body=int()):
                     self._pace.restart()
             kept.append(event)
-        if self._pace.too_slow:
-            raise ConnectionFailed(
-                f"{self.stream.where} is too slow: less than {MIN_RATE} octets a second "
-                f"while we waited for {purpose}"
-            )
+        self._events += len(kept)
+        if self._events > MAX_EVENTS:
+            raise RemoteProtocolError(f"{self._events} responses while we waited for {purpose}")
+        self._check_pace(purpose)
+        if self._farewell is not None and not kept:
+            raise self._farewell
         return kept
 
     async def _read(self, purpose: str, timeout: float) -> bytes:  # noqa: ASYNC109
@@ -302,23 +319,18 @@ class ImapClient:
         data = await self.stream.read(timeout, purpose)
         if not data:
             raise ConnectionFailed(f"{self.stream.where} hung up while we waited for {purpose}")
-        self._pace.note(clock() - begun, len(data))
-        return self._inflated(data) if self._inflate is not None else data
+        waited = clock() - begun
+        self.received += len(data)
+        self.waited += waited
+        self._pace.note(waited, len(data))
+        return self._deflate.unpack(data) if self._deflate is not None else data
 
-    def _inflated(self, more: bytes) -> bytes:
-        """The next piece of what came compressed; the rest stays packed."""
-        assert self._inflate is not None
-        try:
-            data = self._inflate.decompress(self._packed + more, INFLATE)
-        except zlib.error as error:
-            raise RemoteProtocolError(f"the compressed stream is broken: {error}") from error
-        self._packed = self._inflate.unconsumed_tail
-        self._more = bool(self._packed) or len(data) == INFLATE
-        return data
-
-    @property
-    def _leaving(self) -> bool:
-        return any(command.verb == "LOGOUT" for command in self.protocol.pending.values())
+    def _check_pace(self, purpose: str) -> None:
+        if self._pace.too_slow:
+            raise ConnectionFailed(
+                f"{self.stream.where} is too slow: less than {MIN_RATE} octets a second "
+                f"while we waited for {purpose}"
+            )
 
     def _note(self, direction: str, line: str) -> None:
         if self._transcript is not None:
@@ -333,6 +345,11 @@ def _alone(command: Command, before: Iterable[Command]) -> bool:
         or (rule.settled and one.verb in ("SELECT", "EXAMINE"))
         for one in before
     )
+
+
+def _check_kept(events: list[Event]) -> None:
+    if len(events) > MAX_KEPT:
+        raise RemoteProtocolError(f"more than {MAX_KEPT} responses to one question")
 
 
 def _turn(mechanism: Mechanism, challenge: bytes) -> bytes:

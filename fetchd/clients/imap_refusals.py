@@ -19,7 +19,14 @@ LONGEST_WAIT = timedelta(minutes=5)  # of a server's own hint (quirk 69)
 _PASSWORD = {"AUTHENTICATIONFAILED", "EXPIRED"}
 _OWNER = {"AUTHORIZATIONFAILED", "CONTACTADMIN"}
 _ENCRYPT = {"PRIVACYREQUIRED", "ENCRYPTIONNEEDED"}
-_PASSING = {"UNAVAILABLE", "INUSE", "LIMIT", "OVERQUOTA", "THROTTLED", "SERVERBUG", "ALERT"}
+# ALERT is not among them: Gmail has it for a wrong password as for too many connections.
+_PASSING = {"UNAVAILABLE", "INUSE", "LIMIT", "OVERQUOTA", "THROTTLED", "SERVERBUG"}
+# These two are about the mailbox or the message that was asked for (RFC 5530 §3, quirk 39).
+_NARROW = {"INUSE", "SERVERBUG"}
+_WIDE = re.compile(
+    r"not connected|too many (?:simultaneous|connections)|(?:rate|bandwidth) limit|throttl",
+    re.IGNORECASE,
+)
 _NO_COMMAND = re.compile(
     r"(?:un(?:known|recogni[sz]ed|supported)|invalid|bad|illegal) (?:command|mechanism|auth)"
     r"|not (?:supported|implemented|recogni[sz]ed)",
@@ -30,9 +37,9 @@ _NONEXISTENT = re.compile(
 )
 # Exchange: "Suggested Backoff Time: 299923 Milliseconds"; others: "try again in 30 seconds"
 _HINT = re.compile(
-    r"(?:back ?off|retry|try again|wait)[^0-9]{0,40}([0-9]{1,9})\s*(ms|milli|s|m)", re.IGNORECASE
+    r"(?:back ?off|retry|try again|wait)[^0-9]{0,40}([0-9]{1,9})\s*(ms|milli|s|m|h)", re.IGNORECASE
 )
-_UNITS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0}
+_UNITS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def server_refusal(code: Code | None, text: str, what: str) -> FetchdError:
@@ -59,8 +66,9 @@ def login_refusal(code: Code | None, text: str, what: str) -> FetchdError:
 
 def mailbox_refusal(code: Code | None, text: str, what: str) -> FetchdError:
     """The error for a NO about one mailbox; what concerns more than it, does so here too."""
-    if (code is not None and code.name in _PASSING | _OWNER | _PASSWORD) or "not connected" in text:
-        return server_refusal(code, text, what)  # quirk 68
+    wide = (_PASSING - _NARROW) | _OWNER | _PASSWORD
+    if (code is not None and code.name in wide) or _WIDE.search(text):  # quirks 68, 69
+        return server_refusal(code, text, what)
     return MailboxUnavailable(f"{what}: {text}" if text else what)
 
 

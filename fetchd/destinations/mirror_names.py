@@ -15,7 +15,7 @@ at its end, and so "%!" marks here what no name can say:
     %!Removed        the server's own Removed, where `removed = "trash"` needs that name
     …%!<digest>      a name of more than LIMIT octets
 
-The octets of an undecodable name (it ends in "%!") are shown as %FC. The account's
+An undecodable name (it ends in "%!") shows its octets, as %FC, already. The account's
 folder is called as in the archive. To change any of this is to lose sight of every
 message delivered before.
 """
@@ -36,7 +36,6 @@ CACHED = 10_000  # names: they are asked for with every message
 _MARK = "%!"
 _DOVECOT = re.compile(r"[.\\]|(?<![^/])~")  # what listescape escapes; ~ where a level begins
 _PERCENT = re.compile("%25(?!(?:25)*(?:2F|!))")
-_OCTET = re.compile("[\udc80-\udcff]|%(?=(?:25)*[89A-F][0-9A-F])")
 
 
 @lru_cache(CACHED)
@@ -63,16 +62,10 @@ def removed_folder(mailbox: str) -> str:
 
 def _levels(mailbox: str) -> list[str]:
     raw = mailbox.endswith(RAW)
-    text = _PERCENT.sub("%", mailbox.removesuffix(RAW))
-    if raw:
-        text = _OCTET.sub(_shown, text)
+    text = mailbox.removesuffix(RAW) if raw else _PERCENT.sub("%", mailbox)
     levels = [level or _MARK for level in text.split("/")]
     levels[-1] += RAW * raw
     return levels
-
-
-def _shown(octet: re.Match[str]) -> str:
-    return "%25" if octet[0] == "%" else f"%{ord(octet[0]) - 0xDC00:02X}"
 
 
 def _folder(levels: list[str], mailbox: str) -> str:

@@ -8,7 +8,7 @@ hierarchy delimiter: levels joined by "/".
 * INBOX is "INBOX" in whatever case the server writes it.
 * The prefix of the personal namespace ("INBOX.") is left out where that names
   no other mailbox: INBOX.Sent is "Sent" here as on every other server.
-* A name that cannot be decoded keeps its wire octets (surrogateescape) and ends
+* A name that cannot be decoded shows its wire octets (%E9 where they are no text) and ends
   in "%!"; so does, in one level, a name that another mailbox has already.
 
 The names of one listing are pairwise distinct and depend on what is listed, not
@@ -39,6 +39,7 @@ RAW = "%!"  # ends a name that shows wire octets
 
 _UNSELECTABLE = {"\\noselect", "\\nonexistent"}
 _AMBIGUOUS = re.compile("/|%(?=2F|25|!)")
+_AMBIGUOUS_RAW = re.compile("/|%|[\udc80-\udcff]")  # what surrogateescape makes of an octet
 _ESCAPE = re.compile("%2F|%25")
 
 Path = tuple[str, ...]
@@ -190,10 +191,19 @@ def _shortened(one: Offered, prefixes: Sequence[str]) -> Path:
 
 
 def _joined(levels: Path, *, raw: bool) -> str:
-    escaped = "/".join(
-        _AMBIGUOUS.sub(lambda found: "%2F" if found[0] == "/" else "%25", level) for level in levels
-    )
+    special = _AMBIGUOUS_RAW if raw else _AMBIGUOUS
+    escaped = "/".join(special.sub(_escape, level) for level in levels)
     return escaped + RAW if raw else escaped
+
+
+def _escape(found: re.Match[str]) -> str:
+    match found[0]:
+        case "/":
+            return "%2F"
+        case "%":
+            return "%25"
+        case octet:
+            return f"%{ord(octet) - 0xDC00:02X}"
 
 
 def _wire_text(one: Offered) -> str:

@@ -2,14 +2,15 @@
 
 How to get in is in `imap_login`, which mailboxes there are in `imap_overview`, what one
 holds in `imap_listing`, what a poll remembers in `imap_mark`, how bodies come in in
-`imap_bodies`, how they leave the server in `imap_retiring`. Here: when which is asked.
+`imap_bodies`, with more connections in `imap_team`, how they leave the server in
+`imap_retiring`. Here: when which is asked.
 
 Mail is read by EXAMINE and BODY.PEEK, so nothing is marked as seen; a mailbox is opened
 for writing only where something is to be removed from it.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,21 +23,20 @@ from fetchd.contracts import (
     ServerFacts,
     Unavailable,
 )
-from fetchd.errors import LocalProtocolError
+from fetchd.errors import LocalProtocolError, MailboxUnavailable
 from fetchd.policy.mailboxes import Mailbox, locate, select, unmatched
 from fetchd.policy.plan import Listing, RemoteMessage
 from fetchd.protocol.imap import commands
 from fetchd.protocol.imap.types import MailboxStatus
-from fetchd.sources.imap_bodies import Bodies
+from fetchd.sources.imap_bodies import Bodies, Line
 from fetchd.sources.imap_listing import Lister, Place
 from fetchd.sources.imap_login import Entrance, ImapAccess, enter
 from fetchd.sources.imap_mark import read_mark
-from fetchd.sources.imap_overview import Overview, ask_status, look_around
+from fetchd.sources.imap_overview import Overview, ask_status, introduction, look_around
 from fetchd.sources.imap_retiring import Retiring
+from fetchd.sources.imap_team import Team
 from fetchd.sources.login import Watch, unwatched
 from fetchd.telemetry import Transcript
-
-WORTH_COMPRESSING = 256 * 1024  # octets of bodies: less is not worth a round trip
 
 
 async def open_imap(
@@ -50,7 +50,7 @@ async def open_imap(
     entrance = await enter(access, credentials, transcript, watch)
     try:
         overview = await look_around(entrance.client, entrance.capabilities)
-        return ImapSession(entrance, overview, access, spill_dir)
+        return ImapSession(entrance, overview, access, spill_dir, credentials)
     except BaseException:
         entrance.client.stream.abort()
         raise
@@ -60,25 +60,34 @@ class ImapSession:
     """An open account; implements contracts.Session."""
 
     def __init__(
-        self, entrance: Entrance, overview: Overview, access: ImapAccess, spill_dir: Path
+        self,
+        entrance: Entrance,
+        overview: Overview,
+        access: ImapAccess,
+        spill_dir: Path,
+        credentials: Credentials,
     ) -> None:
         self.facts = _facts(entrance, overview, access)
         self.client: ImapClient = entrance.client
         self.capabilities = entrance.capabilities
         self.overview = overview
-        self._access, self._spill_dir = access, spill_dir
+        self._access, self._spill_dir, self._credentials = access, spill_dir, credentials
+        self._may_hire = access.connections > 1
+        self._helpers: list[ImapClient] = []
         self._lister = Lister(entrance.client, entrance.capabilities)
         self._status: dict[bytes, MailboxStatus] = dict(overview.status)
         self._by_name = {mailbox.name: mailbox for mailbox in overview.mailboxes}
         self._current: Mailbox | None = None
         self._place = Place()
         self._bodies: Bodies | None = None
-        self._compressed = False
+        self._line = Line(access.compress and "COMPRESS=DEFLATE" in entrance.capabilities)
 
     @property
     def in_progress(self) -> RemoteMessage | None:
         """The message whose answer is due first: where the line broke, if it breaks."""
-        return self._bodies.in_progress if self._bodies is not None else None
+        bodies = self._bodies.in_progress if self._bodies is not None else None
+        message = bodies or self._lister.in_progress
+        return message if message is not None and message.uid else None
 
     async def mailboxes(self) -> Sequence[str]:
         """What the patterns of the settings choose, and the STATUS of each."""
@@ -90,7 +99,7 @@ class ImapSession:
             self._status |= told
         for mailbox in self.overview.mailboxes:
             if mailbox.wire in absent:
-                del self._by_name[mailbox.name]
+                self._by_name.pop(mailbox.name, None)
         return [mailbox.name for mailbox in chosen if mailbox.wire not in absent]
 
     async def absent(self, mailboxes: Iterable[str]) -> frozenset[str]:
@@ -103,7 +112,9 @@ class ImapSession:
         self, mailbox: str, unchanged: bytes | None = None, *, whole: bool = True
     ) -> Listing | None:
         """None, without a word to the server, where STATUS is what it was."""
-        chosen, now = self._by_name[mailbox], datetime.now(UTC)
+        chosen, now = self._by_name.get(mailbox), datetime.now(UTC)
+        if chosen is None:
+            raise MailboxUnavailable(f"the server has no mailbox '{mailbox}' now")
         self._bodies = None
         status, mark = self._status.get(chosen.wire), read_mark(unchanged)
         if mark is not None and not mark.is_fresh(now, self._access.full_pass):
@@ -118,7 +129,7 @@ class ImapSession:
     def headers(self, messages: Sequence[RemoteMessage]) -> AsyncGenerator[HeaderDigest, None]:
         """Header digests by BODY.PEEK[HEADER]."""
         self._expect_open()
-        return self._lister.headers(messages)
+        return self._lister.headers(list(self._of_this_epoch(messages)))
 
     # -- Bodies ------------------------------------------------------------------
 
@@ -127,10 +138,46 @@ class ImapSession:
     ) -> AsyncGenerator[Fetched | Unavailable, None]:
         """Bodies in the order in which the server sends them; large ones in files."""
         self._expect_open()
-        bodies = self._bodies = Bodies(self.client, self._spill_dir, self._access.max_message_size)
-        async with aclosing(bodies.fetch(messages)) as arrivals:
+        bodies = self._bodies = Bodies(
+            self.client, self._line, self._spill_dir, self._access.max_message_size
+        )
+        wanted = iter(self._of_this_epoch(messages))
+        async with aclosing(bodies.fetch(wanted)) as arrivals:
             async for arrival in arrivals:
                 yield arrival
+                if self._may_hire and self._line.is_slow:
+                    break
+            else:
+                return
+            self._may_hire = False  # quirk 69: whoever was refused does not ask again
+            team = Team(arrivals, self._helper, self._access.connections - 1)
+            async with aclosing(team.fetch(wanted)) as brought:
+                async for arrival in brought:
+                    yield arrival
+        async with aclosing(bodies.fetch(team.returned)) as rest:
+            async for arrival in rest:
+                yield arrival
+
+    @asynccontextmanager
+    async def _helper(self) -> AsyncIterator[Bodies]:
+        """Bodies by a connection of their own, on which the same mailbox is open."""
+        mailbox, place = self._expect_open(), Place()
+        entrance = await enter(self._access, self._credentials, None, unwatched)
+        client = entrance.client
+        self._helpers.append(client)
+        try:
+            asked = introduction(entrance.capabilities)
+            flight = await client.flight(*asked, commands.examine(mailbox.wire))
+            for event in flight.events:
+                place.hear(event)
+            if not flight.completed[-1].ok or place.uidvalidity != self._place.uidvalidity:
+                raise MailboxUnavailable(f"another connection does not see '{mailbox.name}'")
+            line = Line(self._access.compress and "COMPRESS=DEFLATE" in entrance.capabilities)
+            yield Bodies(client, line, self._spill_dir, self._access.max_message_size)
+            await client.logout()
+        finally:
+            self._helpers.remove(client)
+            client.stream.abort()
 
     # -- The end -----------------------------------------------------------------
 
@@ -148,7 +195,8 @@ class ImapSession:
         """Move or expunge them by UID; what the tagged OK confirms."""
         mailbox, to = self._expect_open(), self._access.retire_to
         retiring = Retiring(self.client, self.capabilities, mailbox, self._trash, to)
-        removed = await retiring.retire(messages, self._place.uidvalidity)
+        asked = list(self._of_this_epoch(messages))
+        removed = await retiring.retire(asked, self._place.uidvalidity)
         self._current = None  # open for writing now: to be listed again before anything else
         return removed
 
@@ -163,12 +211,20 @@ class ImapSession:
 
     async def abort(self) -> None:
         """Hang up."""
-        self.client.stream.abort()
+        for client in (self.client, *self._helpers):
+            client.stream.abort()
 
     def _expect_open(self) -> Mailbox:
         if self._current is None:
             raise LocalProtocolError("no mailbox was listed before")
         return self._current
+
+    def _of_this_epoch(self, messages: Iterable[RemoteMessage]) -> Iterator[RemoteMessage]:
+        """These; a UID of another epoch would name a stranger."""
+        for message in messages:
+            if not message.uid.startswith(self._place.epoch):
+                raise LocalProtocolError(f"{message.uid!r} is not of the mailbox that is open")
+            yield message
 
 
 def _facts(entrance: Entrance, overview: Overview, access: ImapAccess) -> ServerFacts:

@@ -7,7 +7,8 @@
   QRESYNC the server tells what vanished; without it a count that does not add up means
   a whole listing. An answer is believed only if it is about the epoch of the mark.
 * Everything that may be missing from an answer is missing somewhere (quirk 37): a FETCH
-  without UID is nobody's, one without flags or size is known by its UID alone.
+  without UID is nobody's, one without flags or size is asked for once more. If its flags
+  still cannot be had it is ambiguous, since one of them might have kept it on the server.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from functools import lru_cache
 from fetchd.clients.imap import ImapClient
 from fetchd.clients.imap_refusals import mailbox_refusal
 from fetchd.contracts import HeaderDigest
+from fetchd.errors import RemoteProtocolError
 from fetchd.message import header_digest, header_of, is_distinctive
 from fetchd.policy.mailboxes import Mailbox
 from fetchd.policy.plan import Listing, RemoteMessage, batches
@@ -40,7 +42,9 @@ from fetchd.protocol.imap.types import (
 from fetchd.sources.identity import named
 from fetchd.sources.imap_mark import Mark
 
-HEADERS_AT_ONCE = 90  # of one command: below the 1,000 octets that any server takes (quirk 46)
+HEADERS_AT_ONCE = 84  # of one command: below the 1,000 octets that any server takes (quirk 46)
+SET_OCTETS = 900  # likewise
+MAX_LISTED = 4_000_000  # messages in a mailbox; more is a server that does not come to an end
 HEADER_ESTIMATE = 4096  # octets
 HEADER = "BODY.PEEK[HEADER]"
 MAX_VANISHED = 200_000  # of one answer; RFC 7162 §3.2.6 allows UIDs that never were
@@ -75,7 +79,7 @@ class Place:
                 self.uidnext = value
             case Status(code=Code(name="HIGHESTMODSEQ", value=int(value))):
                 self.modseq = value
-            case Completed(code=Code(name="READ-ONLY")):
+            case Completed(code=Code(name="READ-ONLY")) | Status(code=Code(name="READ-ONLY")):
                 self.read_only = True
 
     def mark(self, full_pass: datetime) -> Mark:
@@ -115,6 +119,12 @@ class Lister:
         self._items = _items(capabilities)
         self._resyncs = "QRESYNC" in client.protocol.enabled
         self._counts = bool({"QRESYNC", "CONDSTORE"} & capabilities)
+        self._due: dict[int, RemoteMessage] = {}  # whose headers were asked for, by UID
+
+    @property
+    def in_progress(self) -> RemoteMessage | None:
+        """The message whose header is due first."""
+        return next(iter(self._due.values()), None)
 
     async def list(
         self, mailbox: Mailbox, status: MailboxStatus | None, mark: Mark | None, now: datetime
@@ -133,7 +143,7 @@ class Lister:
             refused = answer.refused
             what = f"the server does not list '{mailbox.name}'"
             raise mailbox_refusal(refused.code, refused.text, what)
-        messages = _messages(answer.told, place.epoch)
+        messages = await self._messages(answer)
         complete = len(messages) >= place.messages - answer.expunged
         if not place.uidvalidity:
             return await self._nameless(mailbox, messages, complete=complete), place
@@ -151,7 +161,7 @@ class Lister:
             return None
         if place.modseq < mark.modseq or answer.expunged:
             return None
-        messages = _messages(answer.told, place.epoch)
+        messages = await self._messages(answer)
         new = sum(m.number >= mark.uidnext for m in messages)
         if not self._resyncs and mark.messages + new != place.messages:
             return None  # some have vanished, and nobody says which
@@ -184,7 +194,38 @@ class Lister:
                             what = f"the mailbox '{mailbox.name}' cannot be opened"
                             raise mailbox_refusal(event.code, event.text, what)
                     answer.hear(event)
+                if len(answer.told) > MAX_LISTED:
+                    raise RemoteProtocolError(f"'{mailbox.name}' lists messages without end")
         return answer
+
+    async def _messages(self, answer: _Answer) -> tuple[RemoteMessage, ...]:
+        """What was told, each message once; what lacks something is asked for again."""
+        lacking = self._lacking(answer.told)
+        if lacking:
+            asks = ((commands.fetch(s, self._items), 0) for s in write_sets(lacking, SET_OCTETS))
+            async with aclosing(self._client.exchange(asks)) as answers:
+                async for events in answers:
+                    answer.told += [e for e in events if isinstance(e, Fetched) and e.uid]
+            flagged = {one.uid for one in answer.told if one.flags is not None}
+            lacking -= flagged
+        found = _merged(answer.told, answer.place.epoch)
+        for uid in lacking:
+            found[uid] = replace(found[uid], ambiguous=True)
+        return tuple(found[uid] for uid in sorted(found))
+
+    def _lacking(self, told: Sequence[Fetched]) -> set[int]:
+        """UIDs of which flags, size or labels were never told: some news said only a part."""
+        labels = "X-GM-LABELS" in self._items
+        partly = {
+            one.uid
+            for one in told
+            if one.flags is None or one.size is None or (labels and one.extra.labels is None)
+        }
+        about = [one for one in told if one.uid in partly] if partly else []
+        flagged = {one.uid for one in about if one.flags is not None}
+        sized = {one.uid for one in about if one.size is not None}
+        labelled = {one.uid for one in about if one.extra.labels is not None or not labels}
+        return {uid for uid in partly - (flagged & sized & labelled) if uid is not None}
 
     # -- Headers -----------------------------------------------------------------
 
@@ -206,7 +247,7 @@ class Lister:
         self, messages: Sequence[RemoteMessage]
     ) -> AsyncGenerator[HeaderDigest, None]:
         """Header digests of messages in the open mailbox; those that do not come are left out."""
-        due = {message.number: message for message in messages}
+        due = self._due = {message.number: message for message in messages}
         groups = batches(messages, HEADERS_AT_ONCE, 1 << 62)
         asks = (
             (
@@ -224,6 +265,7 @@ class Lister:
                             yield HeaderDigest(
                                 due.pop(uid), header_digest(header), is_distinctive(header), header
                             )
+        due.clear()
 
 
 def _items(capabilities: frozenset[str]) -> list[str]:
@@ -236,21 +278,28 @@ def _items(capabilities: frozenset[str]) -> list[str]:
     return wanted
 
 
-def _messages(told: Sequence[Fetched], epoch: bytes) -> tuple[RemoteMessage, ...]:
-    """By UID, each once; the last word on a message counts, but does not unsay the others."""
+def _merged(told: Sequence[Fetched], epoch: bytes) -> dict[int, RemoteMessage]:
+    """By UID; the last word on flags counts, and nothing unsays what was said."""
     found: dict[int, RemoteMessage] = {}
     for one in told:
         assert one.uid is not None
+        message = RemoteMessage(
+            b"%b%d" % (epoch, one.uid), one.size or 0, one.uid, False,
+            joined(one.flags or ()), one.internal_date, _object_id(one.extra),
+            _labels(one.extra.labels or ()),
+        )  # fmt: skip
         before = found.get(one.uid)
-        if before is None:
-            found[one.uid] = RemoteMessage(
-                b"%b%d" % (epoch, one.uid), one.size or 0, one.uid, False,
-                joined(one.flags or ()), one.internal_date, _object_id(one.extra),
-                _labels(one.extra.labels or ()),
-            )  # fmt: skip
-        elif one.flags is not None:
-            found[one.uid] = replace(before, flags=joined(one.flags))
-    return tuple(found[uid] for uid in sorted(found))
+        if before is not None:
+            message = replace(
+                before,
+                size=message.size or before.size,
+                flags=before.flags if one.flags is None else message.flags,
+                arrived=message.arrived or before.arrived,
+                object_id=message.object_id or before.object_id,
+                labels=before.labels if one.extra.labels is None else message.labels,
+            )
+        found[one.uid] = message
+    return found
 
 
 @lru_cache(4096)

@@ -20,7 +20,13 @@ from fetchd.clients.imap import ImapClient
 from fetchd.clients.imap_refusals import is_not_understood, login_refusal
 from fetchd.clients.stream import TlsMode
 from fetchd.contracts import Credentials
-from fetchd.errors import AuthenticationFailed, ConnectionFailed, FetchdError, TlsFailed
+from fetchd.errors import (
+    AuthenticationFailed,
+    ConnectionFailed,
+    FetchdError,
+    ServerUnavailable,
+    TlsFailed,
+)
 from fetchd.protocol.imap import commands
 from fetchd.protocol.imap.events import Completed, Greeting
 from fetchd.protocol.sasl import MECHANISMS, Login
@@ -28,6 +34,11 @@ from fetchd.sources.login import STRONG, Access, Watch, certainty, connect, logi
 from fetchd.telemetry import Transcript
 
 _COMMAND = "LOGIN-COMMAND"  # IMAP's own LOGIN, which is no SASL mechanism
+# What RFC 9051 (appendix E) made part of IMAP, so that a server may leave it unsaid.
+_IN_REV2 = frozenset({
+    "ENABLE", "ESEARCH", "IDLE", "LIST-EXTENDED", "LIST-STATUS", "LITERAL-", "MOVE", "NAMESPACE",
+    "SASL-IR", "SEARCHRES", "STATUS=SIZE", "UIDPLUS", "UNSELECT",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +88,13 @@ async def capabilities(client: ImapClient) -> frozenset[str]:
     """What the server can do now; asked for unless it has said so by itself."""
     if client.protocol.capabilities is None:
         await client.ask(commands.capability())
-    return client.protocol.capabilities or frozenset()
+    offered = client.protocol.capabilities or frozenset()
+    return offered | _IN_REV2 if is_rev2(offered) else offered
+
+
+def is_rev2(offered: frozenset[str]) -> bool:
+    """Whether this is IMAP4rev2 and nothing older: else it would have to be enabled first."""
+    return "IMAP4REV2" in offered and "IMAP4REV1" not in offered
 
 
 async def _encrypt(client: ImapClient, access: Access, greeting: Greeting) -> None:
@@ -109,7 +126,8 @@ async def _authenticate(client: ImapClient, access: Access, credentials: Credent
         except AuthenticationFailed as error:  # unfit for this method, not asked at all
             refused = error
             continue
-        except ConnectionFailed as error:  # some servers hang up after a wrong password
+        # Some servers hang up after a wrong password, with a word of farewell or without.
+        except (ConnectionFailed, ServerUnavailable) as error:
             if refused is None:
                 raise
             raise refused from error
@@ -148,6 +166,11 @@ def _methods(auth: str, offered: frozenset[str], login: Login) -> list[str]:
 async def _attempt(
     client: ImapClient, method: str, login: Login, offered: frozenset[str]
 ) -> Completed:
+    if method == _COMMAND and "LOGINDISABLED" in offered:  # RFC 9051 §6.2.3: it must not be sent
+        raise AuthenticationFailed(
+            f"{client.stream.where} allows no LOGIN on this line",
+            advice='Set tls = "starttls" or "implicit", or auth = "auto".',
+        )
     if method == _COMMAND:
         (answer,) = (await client.ask(commands.login(login.username, login.secret))).completed
         return answer

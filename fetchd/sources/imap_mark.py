@@ -38,9 +38,14 @@ class Mark:
         return now - full_pass < self.full_pass <= now
 
     def still_holds(self, status: MailboxStatus) -> bool:
-        """Whether nothing has happened in the mailbox since."""
+        """Whether nothing has happened in the mailbox since; without a count nobody knows."""
         now = (status.uidvalidity, status.uidnext, status.messages, status.highestmodseq)
-        return now == (self.uidvalidity, self.uidnext, self.messages, self.modseq)
+        return self.modseq > 0 and now == (
+            self.uidvalidity,
+            self.uidnext,
+            self.messages,
+            self.modseq,
+        )
 
 
 def read_mark(written: bytes | None) -> Mark | None:

@@ -16,6 +16,7 @@ from fetchd.protocol.imap import commands, names
 from fetchd.protocol.imap.events import Completed, Event
 from fetchd.protocol.imap.rules import Command
 from fetchd.protocol.imap.types import Enabled, Identity, Listed, MailboxStatus, Namespaces
+from fetchd.sources.imap_login import is_rev2
 
 _WORTH_ENABLING = ("QRESYNC", "CONDSTORE", "UTF8=ACCEPT")  # RFC 5161, RFC 7162, RFC 6855
 
@@ -36,7 +37,7 @@ async def look_around(client: ImapClient, capabilities: frozenset[str]) -> Overv
     ID is always sent where it is understood: NetEase opens no mailbox without it.
     """
     listing = _list_command(capabilities)
-    asked = [*_introduction(capabilities), listing]
+    asked = [*introduction(capabilities), listing]
     flight = await client.flight(*asked)
     answers = dict(zip((command.verb for command in asked), flight.completed, strict=True))
     events = list(flight.events)
@@ -48,7 +49,7 @@ async def look_around(client: ImapClient, capabilities: frozenset[str]) -> Overv
     if not answer.ok:
         what = f"{client.stream.where} does not list its mailboxes"
         raise server_refusal(answer.code, answer.text, what)
-    utf8 = _enabled_utf8(answers.get("ENABLE"), events)
+    utf8 = is_rev2(capabilities) or _enabled_utf8(answers.get("ENABLE"), events)
     return Overview(
         name_mailboxes(_offered(events, utf8), _prefixes(events, utf8)),
         {event.name: event for event in events if isinstance(event, MailboxStatus)},
@@ -81,7 +82,8 @@ def status_items(capabilities: frozenset[str]) -> list[str]:
     return ["MESSAGES", "UIDNEXT", "UIDVALIDITY", *(["HIGHESTMODSEQ"] if counted else [])]
 
 
-def _introduction(capabilities: frozenset[str]) -> list[Command]:
+def introduction(capabilities: frozenset[str]) -> list[Command]:
+    """What is said on each connection before any mailbox is spoken of."""
     asked = []
     if "ID" in capabilities:
         asked.append(commands.identify({"name": "fetchd", "version": __version__}))

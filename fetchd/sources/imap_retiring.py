@@ -27,6 +27,7 @@ from fetchd.protocol.imap.types import Code, CopyUid, Status
 from fetchd.sources.imap_listing import Place
 
 SET_OCTETS = 900  # of one command: below the 1,000 octets that any server takes (quirk 46)
+_LEAST_SET = 100  # octets, however long the name of the trash
 _DELETED = "\\Deleted"
 
 
@@ -53,9 +54,15 @@ class Retiring:
         if not certain:
             return Removed()
         self._find_trash()
+        if not uidvalidity:
+            raise MailboxUnavailable(
+                f"nothing can be removed from '{self._mailbox.name}': its UIDs do not last",
+                advice='Set leave_on_server = "forever", or ask the provider.',
+            )
         await self._open(uidvalidity)
         removed: set[bytes] = set()
-        for uids in write_sets((m.number for m in certain), SET_OCTETS):
+        name = 2 * len(self._trash.wire) if self._trash is not None else 0  # each octet escaped
+        for uids in write_sets((m.number for m in certain), max(_LEAST_SET, SET_OCTETS - name)):
             if await self._remove(uids):
                 removed |= _named(certain, uids)
         to = self._trash.name if self._trash is not None else ""
@@ -125,6 +132,11 @@ class Retiring:
                     self._copies.append(told)
                 case Completed(code=Code(value=CopyUid() as told)):
                     self._copies.append(told)
+        if not answer.ok and answer.code is not None and answer.code.name == "OVERQUOTA":
+            raise MailboxUnavailable(  # about the trash, and no reason to fetch no more
+                f"the server does not {what} in '{self._mailbox.name}': {answer.text}",
+                advice="Make room on the server.",
+            )
         if not answer.ok:
             sentence = f"the server does not {what} in '{self._mailbox.name}'"
             raise mailbox_refusal(answer.code, answer.text, sentence)

@@ -116,11 +116,17 @@ class Sizes:
         """What has come of it."""
         if body.too_large:
             return self._too_large(replace(message, size=body.size))
-        if body.size == 0 and message.size > LINE_END:
-            # A first line of one dot, not stuffed, looks like the end: Dovecot 2.3 does that.
-            # Exchange and Yahoo hand over "" for what they cannot read (quirk 39).
+        if self.is_hollow(message, body):
             return Unavailable(message, f"came empty, though listed with {message.size} octets")
         return Fetched(message, body.finish())
+
+    def is_hollow(self, message: RemoteMessage, body: Incoming) -> bool:
+        """Whether nothing came where there is something.
+
+        A first line of one dot, not stuffed, looks like the end: Dovecot 2.3 does that.
+        Exchange and Yahoo hand over "" for what they cannot read (quirk 39).
+        """
+        return body.size == 0 and message.size > LINE_END
 
     def _too_large(self, message: RemoteMessage) -> Unavailable:
         reason = f"larger than max_message_size ({self._max_size} octets)"
