@@ -14,12 +14,12 @@ from typing import Protocol
 
 from fetchd.message import Summary
 from fetchd.policy.plan import Listing, RemoteMessage
+from fetchd.values import Struct
 
 # -- Octets ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True):
     """The octets of one message, in memory or, above the spill size, in a file.
 
     Exactly one of `data` and `path` is set. `size` is in octets.
@@ -44,8 +44,7 @@ class Body:
             self.path.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     """One message as it came from the server, not durable yet."""
 
     remote: RemoteMessage
@@ -55,8 +54,7 @@ class Fetched:
 # -- What is recorded: the journal of the archive and the rows of the catalog ----
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(Struct, frozen=True):
     """Where in the archive the octets are: frame `offset`/`length` in the file, then inside it."""
 
     segment: str  # path below the archive folder: "2026/11/<ulid>.tar.zst"
@@ -65,8 +63,7 @@ class Location:
     inner: int  # offset of the message's octets in the decompressed frame
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
+class StoredMessage(Struct, frozen=True):
     """One message in the archive. `digest` is SHA-256 (32 octets)."""
 
     digest: bytes
@@ -76,8 +73,7 @@ class StoredMessage:
     internal_date: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteRecord:
+class RemoteRecord(Struct, frozen=True):
     """That this uid of this mailbox holds this message."""
 
     account: str
@@ -110,8 +106,7 @@ class RemoteRecord:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedDelivery:
+class QueuedDelivery(Struct, frozen=True):
     """That this message is owed to this destination."""
 
     destination: str
@@ -123,8 +118,7 @@ class QueuedDelivery:
     key: str  # unique per destination: names the file in a Maildir, finds it after a crash
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """Everything that one group commit makes true at once, in archive and catalog."""
 
     messages: tuple[StoredMessage, ...] = ()
@@ -134,8 +128,7 @@ class Commit:
     expired: tuple[bytes, ...] = ()  # digests whose octets `keep` let go
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """A commit as replayed from a segment: the segment's valid length after it."""
 
     segment: str
@@ -143,8 +136,7 @@ class Recorded:
     commit: Commit
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentFacts:
+class SegmentFacts(Struct, frozen=True):
     """What the catalog knows of a segment: its valid length, and whether it may grow."""
 
     length: int
@@ -154,8 +146,7 @@ class SegmentFacts:
 # -- Delivery -------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True):
     """One delivery to be made. `doubtful`: an earlier attempt may have succeeded."""
 
     id: int
@@ -172,8 +163,7 @@ class Outgoing:
     arrived: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """What became of a message on its server after it was delivered to a mirror.
 
     `flags` None: it is no longer there.
@@ -191,8 +181,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """What became of one delivery; `reply` is the peer's word or our error's."""
 
     id: int
@@ -225,8 +214,7 @@ class DeliverySession(Protocol):
 # -- Sessions with a server -----------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
+class ServerFacts(Struct, frozen=True):
     """What a server said of itself after login; shown by `check`, kept with the account."""
 
     capabilities: tuple[str, ...] = ()
@@ -244,8 +232,7 @@ class ServerFacts:
     has_trash: bool = True  # the mailbox that retire_to names
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderDigest:
+class HeaderDigest(Struct, frozen=True):
     """SHA-256 of a message's header as `message.header_digest` computes it.
 
     `distinctive`: it holds what no second message would have, see `message`.
@@ -255,11 +242,10 @@ class HeaderDigest:
     remote: RemoteMessage
     digest: bytes
     distinctive: bool
-    header: bytes = field(default=b"", repr=False)
+    header: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Unavailable:
+class Unavailable(Struct, frozen=True):
     """The server lists this message but will not hand it over (yielded in place of it).
 
     `oversize`: not the server's refusal but the owner's, by max_message_size.
@@ -270,8 +256,7 @@ class Unavailable:
     oversize: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(Struct, frozen=True):
     """Messages that are gone from a mailbox by the server's own word, by uid.
 
     `moved` says which of them is what now in the mailbox `to`, as far as the server told.
@@ -279,7 +264,7 @@ class Removed:
 
     uids: frozenset[bytes] = frozenset()
     to: str = ""
-    moved: Mapping[bytes, RemoteMessage] = field(default_factory=dict)
+    moved: Mapping[bytes, RemoteMessage] = {}
 
 
 class Session(Protocol):
@@ -333,8 +318,7 @@ class Session(Protocol):
         """Hang up at once; nothing that `retire` asked for counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunCounts:
+class RunCounts(Struct, frozen=True):
     """What one run did, in messages and octets."""
 
     fetched: int = 0

@@ -10,11 +10,12 @@ import re
 import zlib
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.utils import parsedate_to_datetime
+
+from fetchd.values import Struct
 
 HEADER_LIMIT = 256 * 1024  # longer headers are summarised from their beginning
 
@@ -54,8 +55,7 @@ _TRACES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """What lists and searches show, decoded; empty strings where absent.
 
     `header_digest` recognises a message by its header alone (RFC 1939 TOP n 0);

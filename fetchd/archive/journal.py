@@ -18,7 +18,6 @@ needs a new tag.
 import hashlib
 import json
 import struct
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +25,7 @@ from fetchd.archive import compression
 from fetchd.contracts import Commit, Location, QueuedDelivery, RemoteRecord, StoredMessage
 from fetchd.instants import micros, moment
 from fetchd.message import Summary
+from fetchd.values import Struct
 
 MAGIC = b"\x50\x2a\x4d\x18"
 TAG = b"FDJ1"
@@ -35,8 +35,7 @@ PAYLOAD_LIMIT = 1 << 28
 _Place = tuple[str, str, datetime]  # account, mailbox, when it was seen or queued
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
+class JournalEntry(Struct, frozen=True):
     """A commit, and the data in front of it that it vouches for."""
 
     start: int

@@ -14,14 +14,14 @@ from typing import IO
 from fetchd.archive import compression, tarentry
 from fetchd.contracts import Body
 from fetchd.errors import ArchiveError
+from fetchd.values import Struct
 
 GROUP = 256 * 1024
 SPILL = 4 * 1024 * 1024
 PIECE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """One compressed frame, in memory or in an unnamed file."""
 
     length: int
@@ -38,8 +38,7 @@ class Frame:
             yield piece
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a message went: the index of its frame, and its offset in the content."""
 
     frame: int

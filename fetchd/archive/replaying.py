@@ -13,7 +13,6 @@ Damage is yielded besides. A later commit may hold a lost message again.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from fetchd.archive import names, tarentry
@@ -22,10 +21,10 @@ from fetchd.archive.source import SPOILT, Source
 from fetchd.contracts import Commit, Location, Recorded, RemoteRecord, StoredMessage
 from fetchd.message import examine
 from fetchd.ulid import made_at
+from fetchd.values import Struct, replace
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(Struct, frozen=True):
     """Octets of a segment that are not what was written, in a sentence for the owner."""
 
     segment: str

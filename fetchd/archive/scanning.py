@@ -7,18 +7,17 @@ looked for octet by octet: damage never hides what comes after it.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from fetchd.archive import journal
 from fetchd.archive.journal import JournalEntry
 from fetchd.archive.source import DATA_MAGIC, PIECE, Source
+from fetchd.values import Struct
 
 _JOURNAL = re.compile(b"(?=%s[\\s\\S]{4}%s)" % (re.escape(journal.MAGIC), journal.TAG))
 _DATA = re.compile(b"(?=%s)" % re.escape(DATA_MAGIC))
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """An intact journal; `whole`: the data that it vouches for, and only they, precede it.
 
     The data are at `start` to `journal_at`, the journal from there to `end`.
@@ -31,8 +30,7 @@ class Found:
     whole: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Struct, frozen=True):
     """Octets that no intact journal vouches for."""
 
     start: int

@@ -11,8 +11,9 @@ What is read may be spoilt, or made by somebody else: every number has a limit.
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
+
+from fetchd.values import Struct
 
 BLOCK = 512
 _OCTAL_SIZE_LIMIT = 8**11
@@ -27,8 +28,7 @@ _SAME = sum(_OWNER) + sum(_MAGIC) + 8 * 32  # the checksum counts as blanks
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class TarEntry:
+class TarEntry(Struct, frozen=True):
     """A message as read back: `inner` is where its octets begin in the content."""
 
     name: str

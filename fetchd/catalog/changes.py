@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from sys import intern
 
 from fetchd.catalog.database import Catalog
+from fetchd.values import Struct
 
 _PLACES = """
 SELECT uid, flags, coalesce(retired_at, 0) FROM remote_message
@@ -36,8 +37,7 @@ class Places:
     until: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(Struct, frozen=True):
     """One message in a mailbox, in words."""
 
     digest: bytes

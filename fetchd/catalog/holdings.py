@@ -5,15 +5,14 @@ let go by `archive.keep`.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from fetchd.catalog.database import Catalog
 from fetchd.catalog.inventory import READABLE
 from fetchd.message import Summary
+from fetchd.values import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(Struct, frozen=True):
     """One message of the catalog: whether its octets can be had."""
 
     readable: bool

@@ -7,7 +7,6 @@ a mailbox of 100,000 messages is one query.
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -17,6 +16,7 @@ from fetchd.catalog.recording import mailbox_id
 from fetchd.contracts import Location, SegmentFacts
 from fetchd.instants import micros, micros_or_none, moment, moment_or_none
 from fetchd.policy.plan import Candidate, Inventory, Known, RemoteMessage, RemoteState
+from fetchd.values import Struct
 
 READABLE = "segment_id IS NOT NULL AND damaged = 0 AND expired = 0"
 SETTLED = "state IN ('delivered', 'dropped')"
@@ -36,8 +36,7 @@ _STATE = (
 _PRESENT = "r.state IN ('stored', 'quarantined', 'retiring')"
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxState:
+class MailboxState(Struct, frozen=True):
     """What the last run left behind about a mailbox; all empty before the first."""
 
     listing_digest: bytes | None = None
@@ -220,6 +219,17 @@ def holders(
         else catalog.each(sql + " AND digest IN ({})", digests, before=place)
     )
     return {uid: (digest, flags) for uid, digest, flags in rows}
+
+
+def retired(
+    catalog: Catalog, account: str, mailbox: str, digests: Iterable[bytes]
+) -> frozenset[bytes]:
+    """The uids that these messages had in a mailbox when the server dropped them for us."""
+    sql = (
+        "SELECT r.uid FROM remote_message r JOIN mailbox b ON b.id = r.mailbox_id"
+        " WHERE b.account = ? AND b.name = ? AND r.state = 'retired' AND r.digest IN ({})"
+    )
+    return frozenset(row[0] for row in catalog.each(sql, digests, before=(account, mailbox)))
 
 
 def by_object(catalog: Catalog, account: str, objects: Iterable[str]) -> dict[str, bytes]:

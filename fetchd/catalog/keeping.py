@@ -1,7 +1,6 @@
 """How the stored octets fare: verified, damaged, expired, and what segments still hold."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +8,7 @@ from fetchd.catalog.database import Catalog
 from fetchd.contracts import Commit, Location, QueuedDelivery, RemoteRecord, StoredMessage
 from fetchd.instants import micros, moment, moment_or_none
 from fetchd.message import Summary
+from fetchd.values import Struct
 
 _MESSAGES = """
 SELECT digest, size, internal_date, message_id, date, sender, recipients, subject, header_digest,
@@ -21,8 +21,7 @@ SELECT b.account, b.name, r.uid, r.size, r.digest, r.first_seen, r.rules, r.flag
 FROM remote_message r JOIN mailbox b ON b.id = r.mailbox_id WHERE r.digest IN ({})"""
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentUse:
+class SegmentUse(Struct, frozen=True):
     """What a segment holds. `live_frames` are the octets of frames with a live message in them.
 
     Compare `live_frames` with `length` to tell whether compaction pays; a segment
@@ -37,8 +36,7 @@ class SegmentUse:
     live_frames: int
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyMark:
+class VerifyMark(Struct, frozen=True):
     """Where an unfinished `fetchd verify` stands."""
 
     segment: str
@@ -112,6 +110,15 @@ def _passed_over(catalog: Catalog) -> list[bytes]:
     destinations = catalog.rows("SELECT DISTINCT destination FROM delivery") if by_key else []
     made = {row[0] for name in destinations for row in catalog.each(sql, by_key, before=name)}
     return [by_key[key] for key in made]
+
+
+def settle_expired(catalog: Catalog) -> None:
+    """What `keep` let go was owed to nobody: that it was delivered a journal may not have heard."""
+    with catalog.transaction() as db:
+        db.execute(
+            "UPDATE delivery SET state = 'delivered', owner = '' WHERE state = 'pending'"
+            " AND digest IN (SELECT digest FROM message WHERE expired = 1)"
+        )
 
 
 def expired_on_servers(catalog: Catalog) -> list[bytes]:

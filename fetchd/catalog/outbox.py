@@ -5,14 +5,14 @@ while the process lives. What a dead process held may have been accepted by the
 peer without our hearing of it, so it is handed out as doubtful.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from fetchd.catalog.database import Catalog
 from fetchd.contracts import Location, Outcome, Settled
 from fetchd.instants import micros, moment, moment_or_none
+from fetchd.values import Struct
 
 # As the partial index says it, or SQLite does not see that the index serves.
 UNSETTLED = "state IN ('pending', 'deferred', 'failed')"
@@ -33,8 +33,7 @@ SELECT d.id, d.destination, d.account, d.state, d.attempts, d.not_before, d.last
 FROM delivery d LEFT JOIN message m ON m.digest = d.digest WHERE d.digest <> x''"""
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingRow:
+class OutgoingRow(Struct, frozen=True):
     """A delivery to be made, with its place in the archive (None: octets are gone)."""
 
     id: int
@@ -53,8 +52,7 @@ class OutgoingRow:
     arrived: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryRow:
+class DeliveryRow(Struct, frozen=True):
     """One line of `fetchd deliveries`."""
 
     id: int
@@ -95,14 +93,17 @@ def outgoing(catalog: Catalog, ids: Iterable[int]) -> list[OutgoingRow]:
     return _outgoing(catalog, ids, set())
 
 
-@dataclass(frozen=True, slots=True)
-class Owed:
-    """A delivery of a message of one mailbox to one mirror; `made`: its file was written."""
+class Owed(Struct, frozen=True):
+    """A delivery of a message of one mailbox to one mirror.
+
+    `made`: its file was written. `due`: it will be, at some time.
+    """
 
     uid: bytes  # as it was called then
     digest: bytes
     key: str
     made: bool
+    due: bool
 
 
 def owed(
@@ -110,11 +111,24 @@ def owed(
 ) -> list[Owed]:
     """All deliveries of these messages, if they were found in this mailbox."""
     sql = (
-        "SELECT uid, digest, key, state = 'delivered' FROM delivery WHERE destination = ?"
-        " AND account = ? AND mailbox = ? AND digest IN ({}) ORDER BY id"
+        "SELECT uid, digest, key, state = 'delivered', state IN ('pending', 'deferred')"
+        " FROM delivery WHERE destination = ? AND account = ? AND mailbox = ?"
+        " AND digest IN ({}) ORDER BY id"
     )
     rows = catalog.each(sql, digests, before=(destination, account, mailbox))
-    return [Owed(uid, digest, key, bool(made)) for uid, digest, key, made in rows]
+    return [Owed(uid, digest, key, bool(made), bool(due)) for uid, digest, key, made, due in rows]
+
+
+def reopen(catalog: Catalog, destination: str, keys: Collection[str]) -> list[int]:
+    """What was delivered is owed once more, if it is no longer there, and in our hands; the ids."""
+    with catalog.transaction() as db:
+        db.executemany(
+            "UPDATE delivery SET state = 'pending', owner = ?, attempts = attempts + 1"
+            " WHERE destination = ? AND key = ? AND state = 'delivered'",
+            [(catalog.owner, destination, key) for key in keys],
+        )
+    sql = "SELECT id FROM delivery WHERE destination = ? AND key IN ({}) AND state = 'pending'"
+    return [row[0] for row in catalog.each(sql, keys, before=(destination,))]
 
 
 def settle(

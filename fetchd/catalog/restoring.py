@@ -6,12 +6,12 @@ vanished there are what one restores.
 
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 
 from fetchd.catalog.database import Catalog
 from fetchd.instants import micros, moment
 from fetchd.policy.restoring import Copy, Sighting
+from fetchd.values import Struct
 
 _SIGHTINGS = """
 SELECT r.uid, r.state, m.digest, m.size, m.message_id, m.header_digest, r.flags,
@@ -22,8 +22,7 @@ ORDER BY r.first_seen, length(r.uid), r.uid"""
 _EVER = -(1 << 62)
 
 
-@dataclass(frozen=True, slots=True)
-class Title:
+class Title(Struct, frozen=True):
     """How a person finds a message again (`fetchd show`)."""
 
     id: int

@@ -1,7 +1,6 @@
 """The record of runs, and the health of accounts as `fetchd status` shows it."""
 
 import json
-from dataclasses import asdict, astuple, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,10 +8,11 @@ from fetchd.catalog.database import Catalog
 from fetchd.contracts import RunCounts, ServerFacts
 from fetchd.errors import Remedy
 from fetchd.instants import micros, micros_or_none, moment, moment_or_none
+from fetchd.values import Struct, asdict, astuple
 
 LONGEST_PAUSE = timedelta(days=2)  # no server asks for more
 
-_COUNTS = tuple(field.name for field in fields(RunCounts))
+_COUNTS = RunCounts.__struct_fields__
 
 _STATUS = """
 SELECT a.name, a.protocol, a.last_success, a.last_error, a.last_remedy, a.last_advice, a.failures,
@@ -34,8 +34,7 @@ WHERE state IN ('pending', 'deferred', 'failed') GROUP BY account, state = 'fail
 KEPT_RUNS = 2000  # of each account; a run every five minutes is remembered for a week
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(Struct, frozen=True):
     """One run; `ended_at` is None while it runs, or when it was killed."""
 
     id: int
@@ -47,8 +46,7 @@ class RunRow:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class AccountStatus:
+class AccountStatus(Struct, frozen=True):
     """The health of one account, and how much there is of it."""
 
     name: str
@@ -225,7 +223,7 @@ def _finish(
 
 
 def _facts(text: str) -> ServerFacts:
-    known = {field.name for field in fields(ServerFacts)}
+    known = ServerFacts.__struct_fields__
     stored: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in json.loads(text).items()

@@ -1,12 +1,12 @@
 """Finding stored messages for people: `fetchd list`, `fetchd show`, `fetchd export`."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from fetchd.catalog.database import Catalog
 from fetchd.contracts import Location
 from fetchd.instants import micros, moment, moment_or_none
+from fetchd.values import Struct
 
 _COLUMNS = """
 SELECT m.id, m.digest, m.size, m.internal_date, m.message_id, m.date, m.sender, m.recipients,
@@ -17,8 +17,7 @@ FROM message m LEFT JOIN segment s ON s.id = m.segment_id"""
 LIKE_A_DIGEST = 8  # digits and no letter among them: rarer than a mistyped number
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRow:
+class MessageRow(Struct, frozen=True):
     """One stored message; `location` is None when its octets are gone."""
 
     id: int
@@ -36,8 +35,7 @@ class MessageRow:
     location: Location | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(Struct, frozen=True):
     """Where a message was seen."""
 
     account: str

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from fetchd.cli import output
@@ -12,6 +11,7 @@ from fetchd.errors import FetchdError
 from fetchd.pipeline.auditing import AccountAudit, MailboxAudit, audit_accounts
 from fetchd.pipeline.storage import open_storage
 from fetchd.settings import Settings
+from fetchd.values import asdict
 
 FIRST = 10  # of each kind that people are shown; --json has all
 _KINDS = (

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from fetchd.cli import output
 from fetchd.cli.accounts import require
@@ -11,6 +10,7 @@ from fetchd.cli.words import counted
 from fetchd.pipeline.check import check as look
 from fetchd.pipeline.findings import Finding, Level
 from fetchd.settings import Settings
+from fetchd.values import asdict
 
 
 def check(settings: Settings, names: Sequence[str], *, json: bool) -> bool:

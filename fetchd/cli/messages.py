@@ -1,6 +1,5 @@
 """Stored messages as a person asks for them: the filter that commands share, and `fetchd list`."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,12 +11,12 @@ from fetchd.cli.accounts import require
 from fetchd.cli.words import instant, iso, octets, since
 from fetchd.pipeline.storage import data_paths
 from fetchd.settings import Settings
+from fetchd.values import Struct
 
 COLUMN = 40  # of the sender, on a terminal or not
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     """What was asked for, in the person's words; empty: everything."""
 
     account: str = ""

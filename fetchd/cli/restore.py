@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from fetchd.pipeline.restore_mailbox import Kind, MailboxReport
 from fetchd.pipeline.storage import open_storage
 from fetchd.settings import Settings
 from fetchd.telemetry import log
+from fetchd.values import Struct
 
 if TYPE_CHECKING:  # takes a tenth of a second to import
     from fetchd.cli.live import LiveRound
@@ -31,8 +31,7 @@ _WHY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What was asked for, in the person's words."""
 
     account: str

@@ -1,7 +1,6 @@
 """`fetchd status` and `fetchd history`: what the catalog knows of accounts and their runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +13,7 @@ from fetchd.cli.words import ago, counted, instant, iso, octets, span
 from fetchd.contracts import RunCounts, ServerFacts
 from fetchd.pipeline.storage import data_paths
 from fetchd.settings import Settings
+from fetchd.values import asdict
 
 _REMEDIES = {
     "wait": "fetchd tries again at the next sync; 'fetchd check {name}' looks closer.",

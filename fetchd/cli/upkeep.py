@@ -1,7 +1,5 @@
 """`fetchd verify` and `fetchd rebuild`: the archive looked after."""
 
-from dataclasses import asdict
-
 from fetchd.cli import output
 from fetchd.cli.stopping import stoppable
 from fetchd.cli.watching import watch_octets
@@ -13,6 +11,7 @@ from fetchd.pipeline.storage import data_paths, open_storage
 from fetchd.pipeline.verify import DamagedMessage, VerifyReport
 from fetchd.pipeline.verify import verify as read_again
 from fetchd.settings import Settings
+from fetchd.values import asdict
 
 
 def verify(settings: Settings, *, restart: bool, json: bool) -> bool:

@@ -16,7 +16,6 @@ import base64
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from fetchd.clients.deflate import Deflate
 from fetchd.clients.imap_refusals import server_refusal
@@ -38,6 +37,7 @@ from fetchd.protocol.imap.session import ImapProtocol
 from fetchd.protocol.imap.types import Bye, Fetched
 from fetchd.protocol.sasl import Mechanism
 from fetchd.telemetry import Transcript
+from fetchd.values import Struct
 
 WINDOW_OCTETS = 16 << 20  # expected in outstanding answers
 WINDOW_COUNT = 200  # commands; each may be for many messages
@@ -48,8 +48,7 @@ MAX_KEPT = 250_000  # events of a flight: LIST with STATUS of 125,000 mailboxes
 Ask = tuple[Command, int]  # and the octets expected in answer
 
 
-@dataclass(frozen=True, slots=True)
-class Flight:
+class Flight(Struct, frozen=True):
     """What some commands brought: their tagged answers, in the order of the commands, and
     everything else."""
 

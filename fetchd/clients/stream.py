@@ -16,12 +16,12 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
 from fetchd.errors import ConnectionFailed, RemoteProtocolError, TlsFailed
+from fetchd.values import Struct
 
 READ_AHEAD = 1 << 20  # octets kept for a slow reader before the peer is throttled
 CLOSE_PATIENCE = 1.0  # seconds for the TLS farewell; nobody needs it
@@ -36,8 +36,7 @@ class TlsMode(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class TlsSettings:
+class TlsSettings(Struct, frozen=True):
     """`fingerprint`: SHA-256 of the certificate in hex; replaces trust in authorities."""
 
     mode: TlsMode = TlsMode.IMPLICIT

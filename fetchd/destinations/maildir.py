@@ -21,7 +21,6 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -31,6 +30,7 @@ from fetchd.destinations.durable import Flush, syncfs
 from fetchd.destinations.maildir_folder import Folder, Maildir, exists, open_folder
 from fetchd.destinations.maildir_trouble import sentences
 from fetchd.destinations.newlines import written
+from fetchd.values import Struct
 
 _KEY = re.compile(r"[0-9A-Za-z-]{1,128}")
 
@@ -44,8 +44,7 @@ class Place(NamedTuple):
     folder: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """Where a message goes, and how: with `letters` to cur/, without to new/."""
 
     place: Place

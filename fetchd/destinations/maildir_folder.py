@@ -14,8 +14,9 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
+
+from fetchd.values import Struct
 
 PARTS = ("tmp", "new", "cur")
 MARKER = "maildirfolder"
@@ -101,8 +102,7 @@ class Maildir:
             os.close(descriptor)
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(Struct, frozen=True):
     """The descriptors of new/ and cur/."""
 
     new: int

@@ -11,7 +11,6 @@ Nothing is changed, neither there nor here.
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 
@@ -27,6 +26,7 @@ from fetchd.pipeline.storage import Storage
 from fetchd.pipeline.survey import Survey, survey_mailbox
 from fetchd.policy.plan import Known, RemoteMessage, RemoteState
 from fetchd.settings import Settings
+from fetchd.values import Struct, replace
 
 _EXPECTED = (RemoteState.STORED, RemoteState.QUARANTINED, RemoteState.RETIRING)
 
@@ -45,8 +45,7 @@ class Category(Enum):
 Placed = tuple[RemoteMessage, Category, str]  # with why, in words
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(Struct, frozen=True):
     """One message and why it is named; `uid` as people see it."""
 
     uid: str
@@ -54,8 +53,7 @@ class Noted:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reflagged:
+class Reflagged(Struct, frozen=True):
     """One message whose flags (or labels) differ."""
 
     uid: str
@@ -63,8 +61,7 @@ class Reflagged:
     server: str
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxAudit:
+class MailboxAudit(Struct, frozen=True):
     """One mailbox. `on_server` is the sum of stored, recognised and the four behind them.
 
     `recognised`: stored, and known under another uid or in another mailbox so far.
@@ -91,8 +88,7 @@ class MailboxAudit:
         return not (self.missing or self.quarantined or self.different or self.error)
 
 
-@dataclass(frozen=True, slots=True)
-class AccountAudit:
+class AccountAudit(Struct, frozen=True):
     """One account, or why it could not be looked at; `unchosen` are mailboxes left out."""
 
     account: str

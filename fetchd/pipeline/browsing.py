@@ -9,7 +9,6 @@ Nothing is changed, neither there nor here. What fetches from here is by_hand.py
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -27,12 +26,12 @@ from fetchd.protocol.imap import commands
 from fetchd.protocol.imap.types import MailboxStatus
 from fetchd.sources.imap import ImapSession
 from fetchd.sources.imap_overview import ask_status
+from fetchd.values import Struct
 
 _UNKNOWN_AGE = datetime.min.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxSeen:
+class MailboxSeen(Struct, frozen=True):
     """One mailbox of an IMAP account; None where the server does not say."""
 
     name: str
@@ -54,8 +53,7 @@ class Stored(StrEnum):
     EXPIRED = "expired"  # `archive.keep` let it go
 
 
-@dataclass(frozen=True, slots=True)
-class MessageSeen:
+class MessageSeen(Struct, frozen=True):
     """One message on the server; `at` is when it arrived, as far as anybody tells."""
 
     uid: str
@@ -72,8 +70,7 @@ class MessageSeen:
     digest: bytes | None  # of what is, or was, stored
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What to show; the first page is 1. `search` is text in From or Subject."""
 
     page: int = 1
@@ -81,8 +78,7 @@ class Asked:
     search: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """Newest first. `found` of the `on_server` messages fit the search."""
 
     mailbox: str
@@ -156,8 +152,7 @@ async def browse_messages(errand: Errand, mailbox: str, storage: Storage, asked:
     return Page(name, listing.on_server, len(newest), asked.page, pages, seen)
 
 
-@dataclass(frozen=True, slots=True)
-class _Beside:
+class _Beside(Struct, frozen=True):
     """What is known of the messages of a listing."""
 
     known: Mapping[bytes, Known]

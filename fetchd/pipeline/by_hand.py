@@ -32,6 +32,7 @@ from fetchd.pipeline.survey import Survey, survey_mailbox
 from fetchd.pipeline.tools import Tools, Unwatched
 from fetchd.policy.plan import Known, Listing, RemoteMessage, RemoteState
 from fetchd.settings import Settings
+from fetchd.values import Struct
 
 
 class Became(StrEnum):
@@ -44,8 +45,7 @@ class Became(StrEnum):
     FAILED = "failed"  # the session broke, or was stopped, before it came
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """One message, by its uid as it was asked for."""
 
     uid: str

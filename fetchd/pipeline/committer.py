@@ -35,12 +35,12 @@ from fetchd.errors import ArchiveError, CatalogError, FetchdError
 from fetchd.message import Summary, examine
 from fetchd.pipeline.storage import Storage, commit
 from fetchd.policy.plan import RemoteMessage
+from fetchd.values import Struct
 
 GROUP_OCTETS = 16 << 20  # one fsync for at most so much: bounds memory and what a crash costs
 
 
-@dataclass(frozen=True, slots=True)
-class Owed:
+class Owed(Struct, frozen=True):
     """A destination that gets every new message of an account.
 
     A `mirror` has a copy for each place where the server has one.
@@ -51,8 +51,7 @@ class Owed:
     mirror: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Whose batch it is, and what becomes of it.
 
     `rules` is the fingerprint of leave_on_server. Messages in `recognised` (by
@@ -68,8 +67,7 @@ class Origin:
     many_mailboxes: bool = False  # of this account: the same octets may stand in several
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+class Examined(Struct, frozen=True):
     """One fetched message with what can be read off it."""
 
     fetched: Fetched
@@ -78,8 +76,7 @@ class Examined:
     internal_date: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Struct, frozen=True):
     """What is durable now, and the ids of the deliveries it made, by (destination, key)."""
 
     messages: tuple[Examined, ...]
@@ -139,9 +136,14 @@ class Committer:
         """Record that messages, whose digests are given, are in this mailbox (too).
 
         All mirrors, or these, are owed them there; gives the ids of the deliveries, which
-        are in our hands.
+        are in our hands. What `keep` has let go nobody could deliver: it is left out where a
+        mirror wants it, and so will be fetched.
         """
         now = self._now()
+        if any(owed.mirror for owed in origin.owed):
+            catalog = self._storage.catalog
+            expired = await self._storage.blocking(inventories.let_go, catalog, {*known.values()})
+            known = {m: digest for m, digest in known.items() if digest not in expired}
         records = [
             RemoteRecord.of(origin.account, origin.mailbox, message, digest, now, origin.rules)
             for message, digest in known.items()

@@ -24,6 +24,7 @@ from fetchd.errors import ArchiveDamaged
 from fetchd.pipeline.committer import Committed, Committer
 from fetchd.pipeline.storage import Storage, make_spool
 from fetchd.policy.retry import MAILDIR, retry_at
+from fetchd.values import Struct
 
 SETTLE_MESSAGES = 4000  # put and not settled: more would wait too long for being a fact
 SETTLE_OCTETS = 256 << 20
@@ -67,6 +68,8 @@ class Deliveries:
         self._tallies: dict[str, Tally] = {}
         self._coming = 0
         self._all_came = asyncio.Event()
+        self._caught_up = asyncio.Event()
+        self._caught_up.set()
         self._desks = {
             name: _Desk(name, session, self._count, storage, committer, now)
             for name, session in destinations.items()
@@ -97,6 +100,13 @@ class Deliveries:
         A round that a person or a timer asks for is not patient: a local
         destination that works again shall get its mail at once.
         """
+        self._caught_up.clear()
+        try:
+            await self._put_overdue(patient)
+        finally:
+            self._caught_up.set()
+
+    async def _put_overdue(self, patient: bool) -> None:
         names = list(self._desks)
         last = 0
         while names:
@@ -115,6 +125,11 @@ class Deliveries:
         rows = await self._storage.blocking(outbox.outgoing, self._storage.catalog, ids)
         for row in rows:
             await self._put_stored(row)
+
+    async def catch_up(self, destination: str) -> None:
+        """What is owed there from before, or was put there, has an outcome on return."""
+        await self._caught_up.wait()
+        await self._desks[destination].settle()
 
     async def follow(self, destination: str, changes: Sequence[Change]) -> None:
         """Let a mirror follow what became of messages on their server."""
@@ -197,8 +212,7 @@ class Deliveries:
             await desk.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Put:
+class _Put(Struct, frozen=True):
     account: str
     key: str
     attempts: int

@@ -7,7 +7,6 @@ before anything could show it.
 
 import os
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from fetchd.auth.secrets import read_secret
@@ -19,10 +18,10 @@ from fetchd.policy.retention import Leave, Window, fingerprint
 from fetchd.settings import Account, Destination, Settings
 from fetchd.sources import open_session
 from fetchd.telemetry import conceal, log
+from fetchd.values import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
+class Errand(Struct, frozen=True):
     """One account's part of a round.
 
     `open(whole)` logs in; `whole` says that the listing will be wanted whole.

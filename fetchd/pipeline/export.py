@@ -12,7 +12,6 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -25,12 +24,12 @@ from fetchd.pipeline.export_maildir import MaildirWriter
 from fetchd.pipeline.export_mbox import MboxWriter
 from fetchd.pipeline.exported import Exported, Place, Writer
 from fetchd.pipeline.storage import Storage
+from fetchd.values import Struct
 
 Form = Literal["eml", "mbox", "maildir"]
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True):
     """A message whose stored octets are not what was stored."""
 
     id: int
@@ -39,8 +38,7 @@ class Unreadable:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExportReport:
+class ExportReport(Struct, frozen=True):
     """What one export did. `gone`: messages whose octets `keep` has let expire.
 
     `conflicts` are files in the way, of another content, that were left alone.

@@ -1,18 +1,17 @@
 """What passes between an export and its writers."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, Self
 
 from fetchd.contracts import Body
+from fetchd.values import Struct
 
 BATCH_MESSAGES = 1000  # made durable together
 BATCH_OCTETS = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A mailbox in which a message was seen, and its uid there."""
 
     account: str
@@ -20,8 +19,7 @@ class Place:
     uid: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(Struct, frozen=True):
     """One message on its way out; at least one place."""
 
     digest: bytes

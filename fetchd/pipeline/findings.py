@@ -1,7 +1,8 @@
 """What a look finds, one value for each thing looked at."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from fetchd.values import Struct
 
 
 class Level(StrEnum):
@@ -12,8 +13,7 @@ class Level(StrEnum):
     ERROR = "error"  # a sync would fail
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that was looked at; `subject` is "data", "destination home" or "account work"."""
 
     level: Level

@@ -8,10 +8,15 @@ A file in a mirror is named by its delivery, and that by the uid which the messa
 then. Where messages were renumbered, moved away and back, or are there several times, the
 files are shared out anew among those that have the same octets: first each its own, then
 whatever else the mirror still holds.
+
+What fetchd itself took from the server stays in a mirror: to thin the server out is not
+to throw mail away. What a mirror is owed and has not got yet it cannot lose either: such
+messages are followed by a later sync, and are expected on the server until then.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -20,18 +25,24 @@ from fetchd.catalog import outbox
 from fetchd.catalog.database import Catalog
 from fetchd.catalog.outbox import Owed
 from fetchd.contracts import Change
+from fetchd.errors import DeliveryDeferred
 from fetchd.pipeline.errand import Errand
 from fetchd.pipeline.survey import Survey
 from fetchd.pipeline.tools import Tools
+from fetchd.policy.plan import RemoteState
+
+_PAST = {RemoteState.GONE, RemoteState.RETIRED}
 
 
-async def follow_survey(survey: Survey, errand: Errand, tools: Tools) -> None:
-    """Bring what a survey found to mirrors and catalog; after fetching.
+async def follow_survey(survey: Survey, errand: Errand, tools: Tools) -> bool:
+    """Bring what a survey found to mirrors and catalog; False if a later sync has to do more.
 
-    A renumbered message that is still on its way must be known as missing until it is home.
+    After fetching: a renumbered message that is still on its way must be known as missing
+    until it is home.
     """
     plan, catalog = survey.plan, tools.storage.catalog
-    gone = plan.gone | plan.retired
+    gone = plan.gone | _vanished(survey, errand)
+    late: set[bytes] = set()
     if errand.mirrors and (gone or plan.reflagged or survey.adopted):
         renumbered = _is_renumbered(survey)
         digests = None if renumbered else _concerned(survey)
@@ -46,11 +57,16 @@ async def follow_survey(survey: Survey, errand: Errand, tools: Tools) -> None:
         }
         vanished = {uid: digest for uid, (digest, _) in here.items() if uid in gone}
         for destination in errand.mirrors:
-            unowed = await _follow(destination, survey.mailbox, places, vanished, errand, tools)
+            unowed, unseen = await _follow(
+                destination, survey.mailbox, survey.listing.epoch, places, vanished, errand, tools
+            )
+            late |= unseen
             if renumbered and unowed:
                 await _owe(destination, survey, unowed, errand, tools)
-    if gone or plan.reflagged:
-        await tools.storage.blocking(_record, catalog, errand, survey, tools.now())
+    if gone or plan.retired or plan.reflagged:
+        seen = gone - late
+        await tools.storage.blocking(_record, catalog, errand, survey, seen, tools.now())
+    return not late
 
 
 async def follow_absence(mailbox: str, errand: Errand, tools: Tools) -> int:
@@ -58,13 +74,59 @@ async def follow_absence(mailbox: str, errand: Errand, tools: Tools) -> int:
     catalog = tools.storage.catalog
     here = await tools.storage.blocking(inventories.holders, catalog, errand.account, mailbox)
     vanished = {uid: digest for uid, (digest, _) in here.items()}
+    late: set[bytes] = set()
     if vanished:
         for destination in errand.mirrors:
-            await _follow(destination, mailbox, {}, vanished, errand, tools)
+            _, unseen = await _follow(destination, mailbox, b"", {}, vanished, errand, tools)
+            late |= unseen
         await tools.storage.blocking(
-            inventories.mark_gone, catalog, errand.account, mailbox, vanished
+            inventories.mark_gone, catalog, errand.account, mailbox, vanished.keys() - late
         )
-    return len(vanished)
+    return len(vanished) - len(late)
+
+
+def back_again(survey: Survey, uids: Collection[bytes]) -> frozenset[bytes]:
+    """Those of the uids that were gone, and are on the server again."""
+    known = survey.inventory.messages
+    return frozenset(uid for uid in uids if uid in known and known[uid].state in _PAST)
+
+
+async def owe_again(
+    mailbox: str, digests: Mapping[bytes, bytes], errand: Errand, tools: Tools
+) -> list[int]:
+    """Let the mirrors have again what they lost when it vanished; `digests` are by uid.
+
+    The ids of the deliveries, which are in our hands. To be called before the catalog
+    knows that they are back: whoever is killed in between leaves them owed.
+    """
+    if not (digests and errand.mirrors):
+        return []
+    catalog, ids = tools.storage.catalog, list[int]()
+    there = await tools.storage.blocking(inventories.known_digests, catalog, {*digests.values()})
+    for destination in errand.mirrors:
+        owed = await tools.storage.blocking(
+            outbox.owed, catalog, destination, errand.account, mailbox, there
+        )
+        keys = {one.key for one in owed if one.made and digests.get(one.uid) == one.digest}
+        with suppress(DeliveryDeferred):  # then all are, and found where they are
+            keys -= await tools.deliveries.held(destination, errand.account, mailbox, keys)
+        ids += await tools.storage.blocking(outbox.reopen, catalog, destination, keys)
+    return ids
+
+
+def _vanished(survey: Survey, errand: Errand) -> frozenset[bytes]:
+    """Those we perhaps asked the server to drop that cannot have gone by our doing.
+
+    After a rebuild all are such; the settings then and now say whether we ever asked.
+    """
+    known = survey.inventory.messages
+    if survey.leave != "forever":
+        return frozenset()
+    return frozenset(
+        uid
+        for uid in survey.plan.retired
+        if errand.leave != "forever" or known[uid].rules in ("", "forever")
+    )
 
 
 def _is_renumbered(survey: Survey) -> bool:
@@ -82,17 +144,25 @@ def _concerned(survey: Survey) -> set[bytes]:
 async def _follow(
     destination: str,
     mailbox: str,
+    epoch: bytes,
     places: Mapping[bytes, tuple[bytes, str]],
     vanished: Mapping[bytes, bytes],
     errand: Errand,
     tools: Tools,
-) -> dict[bytes, bytes]:
-    """Tell one mirror the flags at `places`, and what `vanished`; what is not owed to it yet."""
+) -> tuple[dict[bytes, bytes], set[bytes]]:
+    """Tell one mirror the flags at `places`, and what `vanished`.
+
+    What is not owed to it yet, and those of the vanished that it has yet to get.
+    """
     digests = {*(digest for digest, _ in places.values()), *vanished.values()}
-    owed = await tools.storage.blocking(
-        outbox.owed, tools.storage.catalog, destination, errand.account, mailbox, digests
-    )
-    shares = _share_out(places, owed)
+    place, catalog = (errand.account, mailbox), tools.storage.catalog
+    owed = await tools.storage.blocking(outbox.owed, catalog, destination, *place, digests)
+    if any(one.due for one in owed):
+        await tools.deliveries.catch_up(destination)
+        owed = await tools.storage.blocking(outbox.owed, catalog, destination, *place, digests)
+    taken = await tools.storage.blocking(inventories.retired, catalog, *place, digests)
+    stays = {uid for uid in taken if uid.startswith(epoch)}
+    shares = _share_out(places, [one for one in owed if one.uid not in stays])
     held = frozenset[str]()
     if shares.waiting and shares.spare:
         keys = [one.key for ones in shares.spare.values() for one in ones if one.made]
@@ -110,7 +180,7 @@ async def _follow(
         if one.made
     ]
     await tools.deliveries.follow(destination, changes)
-    return unowed
+    return unowed, {uid for uid, digest in vanished.items() if digest in shares.awaited}
 
 
 @dataclass(slots=True)
@@ -130,6 +200,13 @@ class _Shares:
                     self.spare[digest].remove(one)
                     break
         return {uid: digest for uid, digest in self.waiting.items() if uid not in self.own}
+
+    @property
+    def awaited(self) -> set[bytes]:
+        """Digests of what is yet to be delivered for a place where it is no longer."""
+        spare = [one for ones in self.spare.values() for one in ones]
+        moved = [one for uid, one in self.own.items() if one.uid != uid]
+        return {one.digest for one in (*spare, *moved) if one.due}
 
 
 def _share_out(places: Mapping[bytes, tuple[bytes, str]], owed: list[Owed]) -> _Shares:
@@ -159,10 +236,12 @@ async def _owe(
         await tools.deliveries.put_held(ids)
 
 
-def _record(catalog: Catalog, errand: Errand, survey: Survey, now: datetime) -> None:
+def _record(
+    catalog: Catalog, errand: Errand, survey: Survey, gone: Set[bytes], now: datetime
+) -> None:
     place = (errand.account, survey.mailbox)
     plan = survey.plan
     with catalog.transaction():
         inventories.reflag(catalog, *place, plan.reflagged)
-        inventories.mark_gone(catalog, *place, plan.gone)
-        inventories.mark_retired(catalog, *place, plan.retired, now)
+        inventories.mark_gone(catalog, *place, gone)
+        inventories.mark_retired(catalog, *place, plan.retired - _vanished(survey, errand), now)

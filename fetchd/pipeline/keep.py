@@ -7,7 +7,6 @@ written into the open one.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -19,6 +18,7 @@ from fetchd.contracts import Body, Commit, Location
 from fetchd.errors import CatalogError
 from fetchd.pipeline.storage import Storage, commit, make_spool
 from fetchd.telemetry import log
+from fetchd.values import replace
 
 Keep = Literal["forever", "delivered"] | timedelta
 

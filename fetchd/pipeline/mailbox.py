@@ -5,7 +5,7 @@ mail stays on the server, the visit therefore goes on to the next mailbox while 
 is still being committed. What a step finds out is recorded behind it, never before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from fetchd.catalog import inventory as inventories
 from fetchd.catalog import runs
@@ -14,7 +14,7 @@ from fetchd.catalog.inventory import MailboxState
 from fetchd.contracts import Session
 from fetchd.pipeline.errand import Errand
 from fetchd.pipeline.fetch import Fetcher
-from fetchd.pipeline.follow import follow_survey
+from fetchd.pipeline.follow import back_again, follow_survey, owe_again
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.survey import Survey, survey_mailbox
 from fetchd.pipeline.thin import next_look, next_octets, thin
@@ -56,12 +56,17 @@ class MailboxSync:
             report.on_server += survey.on_server
             return False
         report.on_server += survey.listing.on_server
+        origin = errand.origin(self.name, survey.missing, renumbered=survey.plan.restarted)
+        recognised = {
+            m.uid: digest for m, digest in (*survey.adopted.items(), *survey.linked.items())
+        }
+        owed = await self._owe_again(survey, recognised)
         await tools.committer.adopt(survey.adoptions(errand, tools.now()))
         report.adopted += len(survey.adopted)
-        origin = errand.origin(self.name, survey.missing, renumbered=survey.plan.restarted)
         if survey.linked:
-            await tools.deliveries.put_held(await tools.committer.link(origin, survey.linked))
+            owed += await tools.committer.link(origin, survey.linked)
             report.linked += len(survey.linked)
+        await tools.deliveries.put_held(owed)
         tools.progress.phase(errand.account, "fetching")
         fetcher = self._fetcher = Fetcher(origin, survey.attempts, tools, report)
         self._survey = survey
@@ -84,15 +89,20 @@ class MailboxSync:
             survey.leave != "forever" or any(m.object_id for m in survey.wanted)
         )
 
-    async def finish(self, session: Session) -> frozenset[bytes]:
-        """Commit, follow, thin, remember; the uids whose removal the farewell will confirm."""
+    async def finish(self, session: Session, taken: Collection[str]) -> frozenset[bytes]:
+        """Commit, follow, thin, remember; the uids whose removal the farewell will confirm.
+
+        `taken` are the mailboxes that the settings want.
+        """
         errand, tools, report = self._errand, self._tools, self._report
         survey, fetcher = self._survey, self._fetcher
         assert survey is not None
         assert fetcher is not None
         await fetcher.finish()
+        followed = False
         if not fetcher.stopped:
-            await follow_survey(survey, errand, tools)
+            await tools.deliveries.put_held(await self._owe_fetched_again(survey, fetcher.done))
+            followed = await follow_survey(survey, errand, tools)
             report.reflagged += len(survey.plan.reflagged)
             report.gone += len(survey.plan.gone)
         octets = next_octets(survey)
@@ -100,10 +110,12 @@ class MailboxSync:
         retirement, retiring = Retirement(), frozenset[bytes]()
         report.stopped |= fetcher.stopped
         if not fetcher.stopped:
-            retirement, removed = await thin(session, survey, fetcher.done, errand, tools, report)
+            retirement, removed = await thin(
+                session, survey, fetcher.done, taken, errand, tools, report
+            )
             retiring = frozenset(m.uid for m, _ in retirement.retire) - removed
         _notice(survey, retirement, errand, report)
-        whole = all(message.uid in fetcher.done for message in self._wanted(survey))
+        whole = followed and all(m.uid in fetcher.done for m in self._wanted(survey))
         state = next_look(survey, errand, retirement, tools.now(), octets, whole=whole)
         await tools.storage.blocking(
             remember, tools.storage.catalog, errand, self.name, state, session
@@ -113,6 +125,33 @@ class MailboxSync:
     def _wanted(self, survey: Survey) -> Sequence[RemoteMessage]:
         return (*self._impostors, *survey.wanted)
 
+    async def _owe_doubted(self, survey: Survey, confirmed: Collection[bytes]) -> list[int]:
+        """After a rebuild nobody knows whether they were gone for a time, and so from mirrors."""
+        if survey.leave != "forever":
+            return []
+        known = survey.inventory.messages
+        digests = {uid: digest for uid in confirmed if (digest := known[uid].digest)}
+        return await owe_again(self.name, digests, self._errand, self._tools)
+
+    async def _owe_again(self, survey: Survey, digests: Mapping[bytes, bytes]) -> list[int]:
+        """Deliveries to mirrors of what is back on the server; `digests` are by uid."""
+        known, back = survey.inventory.messages, back_again(survey, digests)
+        same = {uid: digests[uid] for uid in back if known[uid].digest == digests[uid]}
+        return await owe_again(self.name, same, self._errand, self._tools)
+
+    async def _owe_fetched_again(self, survey: Survey, done: Collection[bytes]) -> list[int]:
+        """Likewise of what had to be fetched before it was recognised."""
+        back = back_again(survey, [m.uid for m in survey.wanted if m.uid in done])
+        if not back:
+            return []
+        catalog, known = self._tools.storage.catalog, survey.inventory.messages
+        here = await self._tools.storage.blocking(
+            inventories.holders, catalog, self._errand.account, self.name,
+            {digest for uid in back if (digest := known[uid].digest)},
+        )  # fmt: skip
+        fetched = {uid: here[uid][0] for uid in back if uid in here}
+        return await self._owe_again(survey, fetched)
+
     async def _confirm_returned(
         self, session: Session, survey: Survey
     ) -> tuple[RemoteMessage, ...]:
@@ -120,28 +159,31 @@ class MailboxSync:
 
         The header tells. Where the listing is the very one at which we asked, nothing was
         dropped, or all of it was replaced by mail of the same uids and sizes: there the
-        oldest speaks for the others. What is confirmed is known again at
-        once, also when the line breaks on the way.
+        oldest speaks for the others, as it does where the server vouches for its uids. What
+        is confirmed is known again at once, also when the line breaks on the way.
         """
         returned, known = survey.plan.returned, survey.inventory.messages
         if not returned:
             return ()
         looked = [m for m in returned if m.uid not in self._blind]
-        same = survey.state.asked_digest == survey.listing.digest
-        sample = looked[:1] if same else looked
+        same = bool(survey.listing.epoch) or survey.state.asked_digest == survey.listing.digest
         confirmed = set[bytes]()
         try:
-            async for header in session.headers(sample):
-                if header.digest == known[header.remote.uid].header_digest:
-                    confirmed.add(header.remote.uid)
-            if same and len(confirmed) == len(sample) > 0:
-                confirmed = {m.uid for m in looked}
+            for sample in (looked[:1], looked[1:]) if same else (looked,):
+                async for header in session.headers(sample):
+                    if header.digest == known[header.remote.uid].header_digest:
+                        confirmed.add(header.remote.uid)
+                if same and confirmed:
+                    confirmed = {m.uid for m in looked}
+                    break
         finally:
             self._report.confirmed += len(confirmed)
+            owed = await self._owe_doubted(survey, confirmed)
             await self._tools.storage.blocking(
                 inventories.mark_stored, self._tools.storage.catalog, self._errand.account,
                 self.name, confirmed,
             )  # fmt: skip
+            await self._tools.deliveries.put_held(owed)
         return tuple(m for m in returned if m.uid not in confirmed)
 
     async def set_aside(self, message: RemoteMessage, reason: str) -> bool:
@@ -167,13 +209,16 @@ def remember(
 
 def _notice(survey: Survey, retirement: Retirement, errand: Errand, report: RunReport) -> None:
     """What is no failure, and yet the owner should hear of."""
-    place = f" of '{survey.mailbox}'" if errand.protocol == "imap" else ""
+    imap = errand.protocol == "imap"
+    place = f" of '{survey.mailbox}'" if imap else ""
     if retirement.braked:
-        report.notices.append(retirement.braked)
+        where = f"In '{survey.mailbox}' " if imap else ""
+        report.notices.append(where + retirement.braked)
     if retirement.skipped:
         report.notices.append(f"Nothing{place} was removed from the server: {retirement.skipped}.")
     elif survey.plan.emptied:
-        report.notices.append("The mailbox is suddenly empty; what is stored here stays.")
+        name = f" '{survey.mailbox}'" if imap else ""
+        report.notices.append(f"The mailbox{name} is suddenly empty; what is stored here stays.")
     if survey.too_large:
         report.notices.append(
             f"{len(survey.too_large)}{place} larger than max_message_size "

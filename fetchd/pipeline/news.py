@@ -6,7 +6,6 @@ compared. Blocking; for a thread.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -15,6 +14,7 @@ from fetchd.catalog.changes import Described, Places
 from fetchd.catalog.database import Catalog
 from fetchd.catalog.inventory import MailboxState, mailbox_states
 from fetchd.policy.plan import RemoteState
+from fetchd.values import Struct
 
 
 class What(StrEnum):
@@ -26,8 +26,7 @@ class What(StrEnum):
     RETIRED = "retired"  # by ours, as `leave_on_server` wants it
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(Struct, frozen=True):
     """One change. `flags` are those it has now, or had last; the others only FLAGS has."""
 
     at: datetime  # when it was found

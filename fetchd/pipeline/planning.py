@@ -6,7 +6,6 @@ that is only read from; then the session is left without a trace.
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fetchd.catalog import inventory as inventories
@@ -21,10 +20,10 @@ from fetchd.pipeline.thin import retirement_of
 from fetchd.policy.plan import RemoteMessage, RemoteState
 from fetchd.policy.retention import Reasons
 from fetchd.settings import Settings
+from fetchd.values import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedMessage:
+class PlannedMessage(Struct, frozen=True):
     """One message and why it is where it is in the plan."""
 
     uid: bytes
@@ -35,8 +34,7 @@ class PlannedMessage:
 Planned = tuple[PlannedMessage, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxPlan:
+class MailboxPlan(Struct, frozen=True):
     """What a sync of this mailbox would do now; `unchanged`: nothing at all."""
 
     mailbox: str
@@ -52,8 +50,7 @@ class MailboxPlan:
     notices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AccountPlan:
+class AccountPlan(Struct, frozen=True):
     """The plan of one account, or why there is none."""
 
     account: str
@@ -80,7 +77,7 @@ async def _plan_account(errand: Errand, storage: Storage) -> AccountPlan:
         states = await storage.blocking(inventories.mailbox_states, storage.catalog, errand.account)
         try:
             plans = [
-                await _plan_mailbox(
+                await _plan_if_open(
                     session, mailbox, states.get(mailbox, MailboxState()), errand, storage
                 )
                 for mailbox in await session.mailboxes()
@@ -97,6 +94,18 @@ async def _plan_account(errand: Errand, storage: Storage) -> AccountPlan:
             raise
         return AccountPlan(errand.account, error=error)
     return AccountPlan(errand.account, tuple(plans))
+
+
+async def _plan_if_open(
+    session: Session, mailbox: str, state: MailboxState, errand: Errand, storage: Storage
+) -> MailboxPlan:
+    """One that cannot be looked into says so; a sync too goes on with the others."""
+    try:
+        return await _plan_mailbox(session, mailbox, state, errand, storage)
+    except FetchdError as error:
+        if error.scope > Scope.MAILBOX:
+            raise
+        return MailboxPlan(mailbox, state.on_server, notices=(f"{error}",))
 
 
 async def _plan_mailbox(

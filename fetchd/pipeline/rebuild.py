@@ -8,24 +8,23 @@ server since, so the next sync looks at the header of whatever is still listed.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fetchd.archive.store import Archive, Damage
 from fetchd.catalog import inventory as inventories
-from fetchd.catalog import process, recording
+from fetchd.catalog import keeping, process, recording
 from fetchd.catalog.database import Catalog
 from fetchd.contracts import Recorded
 from fetchd.errors import CatalogError
 from fetchd.pipeline.storage import data_paths
 from fetchd.settings import Settings
+from fetchd.values import Struct
 
 _COMPANIONS = ("-wal", "-shm")
 
 
-@dataclass(frozen=True, slots=True)
-class RebuildReport:
+class RebuildReport(Struct, frozen=True):
     """What the new catalog knows; `previous` is where the old one lies now."""
 
     messages: int
@@ -52,6 +51,7 @@ def rebuild(
     with Catalog(fresh) as catalog:
         damage = _replay(archive, catalog, progress)
         inventories.doubt_all(catalog)
+        keeping.settle_expired(catalog)
         messages, remotes, deliveries, segments = (
             int(catalog.rows(f"SELECT count(*) FROM {table}")[0][0])  # noqa: S608
             for table in ("message", "remote_message", "delivery", "segment")

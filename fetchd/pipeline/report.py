@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from fetchd.contracts import RunCounts
 from fetchd.errors import FetchdError, Remedy, Scope
 from fetchd.pipeline.deliver import Tally
+from fetchd.values import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """One error, and the name of what it stopped."""
 
     scope: Scope

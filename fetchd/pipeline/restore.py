@@ -40,13 +40,13 @@ from fetchd.policy.restoring import role_of
 from fetchd.settings import Settings
 from fetchd.sources.imap import ImapSession
 from fetchd.sources.imap_upload import open_target
+from fetchd.values import Struct
 
 RECONNECTS = 10  # in one restore; the next one goes on from there
 SETTLE = 2.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What is to be put back where; `into` is a mailbox below which it all goes."""
 
     source: str

@@ -32,6 +32,7 @@ from fetchd.policy.restoring import (
     target_path,
 )
 from fetchd.sources.imap_upload import ImapTarget, Letter, Refusal, Terms, Why
+from fetchd.values import Struct
 
 BATCH_OCTETS = 4 << 20  # of one APPEND, unless it is one message
 BATCH_MESSAGES = 200
@@ -48,8 +49,7 @@ class Kind(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(Struct, frozen=True):
     """One message that cannot be put back; `id` and `subject` are for `fetchd show`."""
 
     kind: Kind

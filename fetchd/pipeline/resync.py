@@ -6,7 +6,6 @@ The part of a watch (watch.py) that does not know where hints come from.
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fetchd.catalog import runs
@@ -18,22 +17,21 @@ from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.tools import Tools
 from fetchd.policy.retry import RECONNECT, TURNED_AWAY, Schedule, retry_at
 from fetchd.sources.imap_watch import SWEEP, How
+from fetchd.values import Struct
 
 # Seconds; without any hint, for what falls due by itself: windows, deferred deliveries.
 EVERY = 15 * 60.0
 BUSY = 1.0  # seconds until another process's sync is asked after again
 
 
-@dataclass(frozen=True, slots=True)
-class Watching:
+class Watching(Struct, frozen=True):
     """There is a connection, and the server will tell; `first` is what IDLE listens to."""
 
     how: How
     first: str
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """Something stands in the way, and is tried again not before `until`."""
 
     sentence: str
@@ -41,8 +39,7 @@ class Waiting:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Noticed:
+class Noticed(Struct, frozen=True):
     """For the owner, and no failure; each is told once."""
 
     sentence: str
@@ -51,16 +48,14 @@ class Noticed:
 Condition = Watching | Waiting | Noticed
 
 
-@dataclass(frozen=True, slots=True)
-class Hearer:
+class Hearer(Struct, frozen=True):
     """Who is told; both are called in the event loop, as things are found."""
 
     changed: Callable[[Sequence[News]], None]
     told: Callable[[Condition], None] = lambda _: None
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(Struct, frozen=True):
     """How patient a watch is: `sweep` and `steady` in seconds.
 
     A connection that stood for `steady` is as good as new when it breaks.

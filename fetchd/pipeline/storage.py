@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -25,6 +24,7 @@ from fetchd.contracts import Commit, Location
 from fetchd.errors import ArchiveError, CatalogError
 from fetchd.settings import Settings
 from fetchd.telemetry import log
+from fetchd.values import Struct, field
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,8 +36,7 @@ THREADS = max(2, os.cpu_count() or 2)
 ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")  # nothing else in the spool is ours to remove
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(Struct, frozen=True):
     """What lies where in the data folder."""
 
     catalog: Path
@@ -45,8 +44,7 @@ class Paths:
     spool: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(Struct, frozen=True):
     """An open data folder; `spool` takes bodies too large for memory, of this process only."""
 
     catalog: Catalog

@@ -5,7 +5,6 @@ be done. Nothing here writes, neither on the server nor at home.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fetchd.catalog import inventory as inventories
@@ -27,10 +26,10 @@ from fetchd.policy.plan import (
     plan_fetch,
 )
 from fetchd.policy.retention import Leave
+from fetchd.values import Struct, replace
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Struct, frozen=True):
     """One mailbox before anything is done.
 
     `adopted` gives, for strange uids, the digest of the message they turned out to be.
@@ -83,7 +82,11 @@ class Survey:
             )
             for record in self.adoptions(errand, now)
         }
-        return Inventory({**self.inventory.messages, **fetched, **adopted})
+        linked = {
+            m.uid: Known(RemoteState.STORED, m.size, now, digest, rules=errand.rules)
+            for m, digest in self.linked.items()
+        }
+        return Inventory({**self.inventory.messages, **fetched, **adopted, **linked})
 
 
 async def survey_mailbox(

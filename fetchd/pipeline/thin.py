@@ -2,13 +2,12 @@
 
 `policy.retention` decides; here the decision is carried out in the only safe
 order: deliveries settled, stored octets read back and hashed, the intent
-written down, and only then the server asked. That it obeyed is recorded by
-whoever closes the session (visit.py).
+written down, and only then the server asked. That it obeyed is recorded here where
+it says so at once (IMAP), else by whoever closes the session (visit.py).
 """
 
 import asyncio
 from collections.abc import Awaitable, Collection
-from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -22,6 +21,7 @@ from fetchd.pipeline.tools import Tools
 from fetchd.pipeline.verify import read_back
 from fetchd.policy.plan import Inventory
 from fetchd.policy.retention import Retirement, plan_retirement
+from fetchd.values import replace
 
 KEEP_ALIVE = 60.0  # seconds; RFC 1939 §3 lets a server hang up after ten idle minutes
 
@@ -32,6 +32,7 @@ async def thin(
     session: Session,
     survey: Survey,
     fetched: Collection[bytes],
+    taken: Collection[str],
     errand: Errand,
     tools: Tools,
     report: RunReport,
@@ -39,6 +40,7 @@ async def thin(
     """Ask the server to drop what the window does not want there.
 
     What was asked for, and the uids whose removal is confirmed and recorded already.
+    `taken` are the mailboxes that the settings want.
     """
     if survey.leave == "forever":
         return Retirement(), frozenset()
@@ -74,7 +76,8 @@ async def thin(
         skipped=retirement.skipped or ("stored copies are damaged" if damaged else None),
     )
     removed = await _drop(session, survey, retirement, errand, tools)
-    await _rename(removed, inventory, errand, tools)
+    if removed.to in taken:
+        await _rename(removed, inventory, errand, tools)
     report.retired += len(removed.uids)
     report.on_server -= len(removed.uids)
     return retirement, removed.uids

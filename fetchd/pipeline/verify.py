@@ -6,7 +6,6 @@ every few MiB within one, how far it came.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fetchd.catalog import inventory as inventories
@@ -14,6 +13,7 @@ from fetchd.catalog import keeping, search
 from fetchd.catalog.keeping import VerifyMark
 from fetchd.contracts import Location
 from fetchd.pipeline.storage import Storage
+from fetchd.values import Struct
 
 STEP_OCTETS = 32 << 20  # verified between two marks
 STEP_MESSAGES = 2000
@@ -21,8 +21,7 @@ STEP_MESSAGES = 2000
 Stored = tuple[bytes, int, Location]  # digest, size, where
 
 
-@dataclass(frozen=True, slots=True)
-class DamagedMessage:
+class DamagedMessage(Struct, frozen=True):
     """One message whose stored octets are not what was stored."""
 
     id: int
@@ -33,8 +32,7 @@ class DamagedMessage:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
+class VerifyReport(Struct, frozen=True):
     """`complete`: everything was read, in this run and the interrupted ones before it."""
 
     checked: int

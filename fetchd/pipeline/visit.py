@@ -8,7 +8,6 @@ What is done with one mailbox is in `mailbox`.
 
 import asyncio
 from collections.abc import Collection
-from dataclasses import replace
 from typing import NamedTuple
 
 from fetchd.catalog import inventory as inventories
@@ -22,6 +21,7 @@ from fetchd.pipeline.mailbox import MailboxSync, remember
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.tools import Tools
 from fetchd.policy.plan import RemoteMessage
+from fetchd.values import replace
 
 BEHIND = 2  # mailboxes that may still be committed while the next one is fetched
 
@@ -48,6 +48,7 @@ class Visit:
         self._finishing: list[asyncio.Task[None]] = []
         self._retiring: dict[str, frozenset[bytes]] = {}
         self._states: dict[str, MailboxState] = {}
+        self._taken = frozenset[str]()  # mailboxes that the settings want
         self._unchanged: list[str] = []
 
     async def run(self) -> None:
@@ -64,7 +65,11 @@ class Visit:
         try:
             mailboxes = await session.mailboxes()
             alone = len({*self._states, *mailboxes}) == 1
-            for name in mailboxes:
+            self._taken = frozenset(mailboxes)
+            for position, name in enumerate(mailboxes):
+                if position and tools.stop.is_set():
+                    report.stopped = True
+                    break
                 with report.shelter(Scope.MAILBOX, name):
                     await self._sync(session, name, alone=alone)
             await self._until_finished(0)
@@ -106,7 +111,7 @@ class Visit:
             await self._finish(session, mailbox)
 
     async def _finish(self, session: Session, mailbox: MailboxSync) -> None:
-        self._retiring[mailbox.name] = await mailbox.finish(session)
+        self._retiring[mailbox.name] = await mailbox.finish(session, self._taken)
 
     async def _until_finished(self, left: int) -> None:
         """Wait until at most so many mailboxes are behind."""
@@ -127,9 +132,16 @@ class Visit:
         report.retired += len(gone)
         report.on_server -= len(gone)
         if left := len(asked - gone):
-            report.notices.append(
-                f"The server did not confirm the removal of {left}; the next sync looks again."
-            )
+            report.notices.append(self._unconfirmed(mailbox, left))
+
+    def _unconfirmed(self, mailbox: str, left: int) -> str:
+        facts = self._session.facts if self._session else None
+        if facts is None or facts.can_remove:
+            return f"The server did not confirm the removal of {left}; the next sync looks again."
+        return (
+            f"{left} of '{mailbox}' are marked as deleted and stay: "
+            "the server cannot remove single messages."
+        )
 
     async def _follow_absent(self, session: Session) -> None:
         """Mailboxes that somebody removed or renamed; stored mail stays, as ever."""

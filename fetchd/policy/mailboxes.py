@@ -23,7 +23,6 @@ trash, which is why these are taken by themselves.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from fetchd.policy.patterns import pattern, wanted
 from fetchd.policy.roles import (
@@ -33,6 +32,7 @@ from fetchd.policy.roles import (
     role_called,
     roles_of_attributes,
 )
+from fetchd.values import Struct
 
 EVERYTHING = ("*",)
 RAW = "%!"  # ends a name that shows wire octets
@@ -45,8 +45,7 @@ _ESCAPE = re.compile("%2F|%25")
 Path = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
+class Offered(Struct, frozen=True):
     """One mailbox as a server lists it.
 
     `name` is what `wire` decodes to, None if that is not what a correct server
@@ -59,8 +58,7 @@ class Offered:
     attributes: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(Struct, frozen=True):
     """One mailbox as fetchd speaks of it; `path` is the name's levels without the escapes."""
 
     name: str

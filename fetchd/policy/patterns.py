@@ -18,12 +18,12 @@ one is reached, because the leftmost fit leaves the most to what follows.
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from typing import TypeVar
 
 from fetchd.policy.roles import ANY_ROLE, INBOX, is_inbox, role_called
+from fetchd.values import Struct
 
 _TOKEN = re.compile(r"\\[*?!\\]|[^\\]", re.DOTALL)
 _ROLE = re.compile(r"\\[A-Za-z]")
@@ -45,8 +45,7 @@ class Wild(Enum):
 Level = tuple[str | Wild, ...] | Wild
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Struct, frozen=True):
     """One entry of `mailboxes`, understood."""
 
     text: str

@@ -7,15 +7,14 @@ so every decision about a mailbox can be tested as one row of a table.
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from fetchd.policy.retry import QUARANTINE
+from fetchd.values import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteMessage:
+class RemoteMessage(Struct, frozen=True):
     """One line of a listing. `size` in octets, 0 when the server did not say.
 
     `number` ascends with age: POP3's message number of this session (RFC 1939 §5),
@@ -34,8 +33,7 @@ class RemoteMessage:
     labels: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """The server's answer to "what do you hold?". `digest` changes whenever it does.
 
     All uids of one `epoch` (UIDVALIDITY) begin with it; empty where the server vouches
@@ -69,8 +67,7 @@ class RemoteState(StrEnum):
     GONE = "gone"  # vanished without our doing
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """One remote message as the catalog remembers it."""
 
     state: RemoteState
@@ -89,8 +86,7 @@ class Known:
     labels: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Inventory:
+class Inventory(Struct, frozen=True):
     """What the catalog remembers of a mailbox, by uid."""
 
     messages: Mapping[bytes, Known] = field(default_factory=dict)
@@ -99,8 +95,7 @@ class Inventory:
 _PRESENT = {RemoteState.STORED, RemoteState.QUARANTINED, RemoteState.RETIRING}
 
 
-@dataclass(frozen=True, slots=True)
-class FetchPlan:
+class FetchPlan(Struct, frozen=True):
     """What to do with a listing.
 
     `verify` are reappeared and possibly renumbered messages: their header
@@ -219,16 +214,14 @@ def _ahead(at: datetime, now: datetime) -> bool:
     return now < at <= now + QUARANTINE.longest * 2
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A stored message of the account that a strange uid might turn out to be."""
 
     digest: bytes
     sizes: frozenset[int]  # as it was listed, and its octets
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Struct, frozen=True):
     """What a strange message's header says of it; see contracts.HeaderDigest."""
 
     digest: bytes

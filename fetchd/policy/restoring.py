@@ -17,11 +17,11 @@ To recognise more of what servers do to a message, extend `sizes_as_served`.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from fetchd.policy.mailboxes import RAW, Path, path_of
 from fetchd.policy.roles import INBOX, rank_by_name
+from fetchd.values import Struct
 
 SUBSTITUTE = "_"
 _INSTEAD = "-"  # where the delimiter is SUBSTITUTE itself
@@ -30,8 +30,7 @@ _SYSTEM = {"\\answered", "\\deleted", "\\draft", "\\flagged", "\\seen"}
 _KEYWORD = re.compile(r"[!#-'+-\[^-z|}~]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Struct, frozen=True):
     """One archived message as it is to stand in a mailbox."""
 
     digest: bytes
@@ -42,8 +41,7 @@ class Copy:
     date: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(Struct, frozen=True):
     """That a message was seen under this uid; `uid` begins with the epoch, for IMAP."""
 
     uid: bytes
@@ -51,8 +49,7 @@ class Sighting:
     copy: Copy
 
 
-@dataclass(frozen=True, slots=True)
-class Present:
+class Present(Struct, frozen=True):
     """One message of the target, as far as it may be one of ours."""
 
     size: int

@@ -22,6 +22,7 @@ from fetchd.policy.plan import (
     RemoteState,
     is_another,
 )
+from fetchd.values import Struct
 
 # How far ahead of its own clock a run foresees: a poll every day stays unbraked,
 # a clock that jumped by a month does not.
@@ -45,8 +46,7 @@ Leave = Literal["forever", "none"] | Window
 Reasons = tuple[tuple[RemoteMessage, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Retirement:
+class Retirement(Struct, frozen=True):
     """What may leave the server now, what may not yet, and why, message by message."""
 
     retire: Reasons = ()

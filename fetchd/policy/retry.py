@@ -10,14 +10,13 @@ Connections that watch an account come back after seconds to minutes; a server t
 wants no login now ([INUSE], [LIMIT], [THROTTLED]) is left alone for longer.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fetchd.errors import FetchdError, Remedy
+from fetchd.values import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """The delay doubles from `first` to `longest`; `give_up_after` None: never.
 
     The first `at_once` failures are followed by no delay at all.
@@ -39,15 +38,13 @@ TURNED_AWAY = Schedule(timedelta(minutes=1), timedelta(minutes=30))  # at the lo
 SPREAD = 0.2  # jitter adds up to this share, so that a thousand failures do not return as one
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(Struct, frozen=True):
     """Try again, not before `at`."""
 
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(Struct, frozen=True):
     """Park it as failed: visible, and retried only by hand."""
 
     reason: str

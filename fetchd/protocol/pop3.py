@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from fetchd.errors import LocalProtocolError, RemoteProtocolError
+from fetchd.values import Struct
 
 MAX_LINE = 8192  # RFC 2449 §4 allows 512, servers exceed it, poplib dies at 2,048
 MAX_BLOCK = 64 << 20  # octets of one listing
@@ -52,8 +53,7 @@ class Shape(Enum):
     BODY = auto()  # a message, handed over in pieces
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One command: where it is legal, what answers it, where it leads."""
 
     legal_in: AbstractSet[State]
@@ -87,8 +87,7 @@ RULES: dict[str, Rule] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """A command on its way; its repr is what logs may show."""
 
     verb: str
@@ -102,8 +101,7 @@ class Command:
         return f"{self.verb} {self.argument.decode('utf-8', 'backslashreplace')}"
 
 
-@dataclass(frozen=True, slots=True)
-class Greeting:
+class Greeting(Struct, frozen=True):
     """The server's first line, without +OK."""
 
     text: str
@@ -116,8 +114,7 @@ class Continuation:
     challenge: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """The +OK or -ERR line with, for a listing, its raw lines; a body comes after it."""
 
     command: Command
@@ -126,22 +123,19 @@ class Reply:
     block: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class BodyChunk:
+class BodyChunk(Struct, frozen=True):
     """Octets of the message, dots already unstuffed."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class BodyEnd:
+class BodyEnd(Struct, frozen=True):
     """The message is complete."""
 
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
-class Farewell:
+class Farewell(Struct, frozen=True):
     """An -ERR that nobody asked for: the server is about to hang up."""
 
     text: str

@@ -14,7 +14,7 @@
 import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 
@@ -41,6 +41,7 @@ from fetchd.protocol.imap.types import (
 )
 from fetchd.sources.identity import named
 from fetchd.sources.imap_mark import Mark
+from fetchd.values import replace
 
 HEADERS_AT_ONCE = 84  # of one command: below the 1,000 octets that any server takes (quirk 46)
 SET_OCTETS = 900  # likewise

@@ -13,7 +13,6 @@ To change what is tried, change `_methods`.
 """
 
 import asyncio
-from dataclasses import dataclass
 from datetime import timedelta
 
 from fetchd.clients.imap import ImapClient
@@ -32,6 +31,7 @@ from fetchd.protocol.imap.events import Completed, Greeting
 from fetchd.protocol.sasl import MECHANISMS, Login
 from fetchd.sources.login import STRONG, Access, Watch, certainty, connect, login_of
 from fetchd.telemetry import Transcript
+from fetchd.values import Struct
 
 _COMMAND = "LOGIN-COMMAND"  # IMAP's own LOGIN, which is no SASL mechanism
 # What RFC 9051 (appendix E) made part of IMAP, so that a server may leave it unsaid.
@@ -41,8 +41,7 @@ _IN_REV2 = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class ImapAccess(Access):
+class ImapAccess(Access, frozen=True):
     """Where the account is, and what is wanted of it; see settings.account.ImapAccount."""
 
     port: int = 993
@@ -53,8 +52,7 @@ class ImapAccess(Access):
     full_pass: timedelta = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Entrance:
+class Entrance(Struct, frozen=True):
     """A connection behind its login."""
 
     client: ImapClient

@@ -8,17 +8,16 @@ mark has the time of the last full pass, and one that is too old is worth nothin
 """
 
 import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fetchd.instants import micros, moment
 from fetchd.protocol.imap.types import MailboxStatus
+from fetchd.values import Struct
 
 _WRITTEN = re.compile(rb"imap1 ([0-9]+) ([0-9]+) ([0-9]+) ([0-9]+) ([0-9]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """UIDVALIDITY, UIDNEXT, MESSAGES and HIGHESTMODSEQ at a time when all was known."""
 
     uidvalidity: int

@@ -6,7 +6,6 @@ refused, a mailbox is simply opened.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from fetchd import __version__
 from fetchd.clients.imap import ImapClient
@@ -17,12 +16,12 @@ from fetchd.protocol.imap.events import Completed, Event
 from fetchd.protocol.imap.rules import Command
 from fetchd.protocol.imap.types import Enabled, Identity, Listed, MailboxStatus, Namespaces
 from fetchd.sources.imap_login import is_rev2
+from fetchd.values import Struct, field
 
 _WORTH_ENABLING = ("QRESYNC", "CONDSTORE", "UTF8=ACCEPT")  # RFC 5161, RFC 7162, RFC 6855
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(Struct, frozen=True):
     """All mailboxes of the account under fetchd's names, and their STATUS by wire name."""
 
     mailboxes: tuple[Mailbox, ...]

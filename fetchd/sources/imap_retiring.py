@@ -11,7 +11,6 @@ a line that breaks in between leaves a message twice and never none (quirk 58).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from fetchd.clients.imap import ImapClient
 from fetchd.clients.imap_refusals import mailbox_refusal
@@ -25,6 +24,7 @@ from fetchd.protocol.imap.rules import Command
 from fetchd.protocol.imap.sequence import write_sets
 from fetchd.protocol.imap.types import Code, CopyUid, Status
 from fetchd.sources.imap_listing import Place
+from fetchd.values import replace
 
 SET_OCTETS = 900  # of one command: below the 1,000 octets that any server takes (quirk 46)
 _LEAST_SET = 100  # octets, however long the name of the trash

@@ -10,7 +10,6 @@ headers of those that share one with us, or have none.
 
 from collections.abc import Collection, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -37,6 +36,7 @@ from fetchd.protocol.imap.types import (
 )
 from fetchd.sources.imap import ImapSession
 from fetchd.sources.imap_listing import Lister
+from fetchd.values import Struct, replace
 
 _MESSAGE_ID = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]"
 _ALL = b"1:*"
@@ -44,16 +44,14 @@ _FOR_ALL = {"UNAVAILABLE", "INUSE", "THROTTLED"}  # about the account, not what 
 _FOR_MAILBOX = {"NOPERM", "READ-ONLY"}
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """On which a mailbox takes mail; None: it does not say."""
 
     permanent: tuple[str, ...] | None = None
     limit: int | None = None  # octets of one message (APPENDLIMIT, RFC 7889)
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(Struct, frozen=True):
     """One message on its way; `nul`: it holds NUL octets."""
 
     body: Body
@@ -74,8 +72,7 @@ class Why(StrEnum):
 _WHY = {"TRYCREATE": Why.NO_MAILBOX, "OVERQUOTA": Why.NO_ROOM, "TOOBIG": Why.TOO_LARGE}
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """A NO or BAD to APPEND that is about what was sent, in the server's words."""
 
     why: Why

@@ -7,7 +7,6 @@ wanted. `Arrivals` pairs the events of a flight of RETRs with the messages asked
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
@@ -18,6 +17,7 @@ from fetchd.contracts import Body, Fetched, Unavailable
 from fetchd.errors import ArchiveError
 from fetchd.policy.plan import RemoteMessage
 from fetchd.protocol.pop3 import MAX_BODY, BodyChunk, BodyEnd, Event, Reply
+from fetchd.values import replace
 
 SPILL_SIZE = 4 << 20  # octets of a body kept in memory
 TOLERANCE = 10  # a tenth more than listed: sizes are told without CRs, or without the last line end

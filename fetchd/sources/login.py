@@ -5,12 +5,12 @@ No password goes over a plaintext line unless the settings say so for that accou
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from fetchd.clients.stream import Stream, TlsMode, TlsSettings, open_stream
 from fetchd.contracts import Credentials
 from fetchd.errors import AuthenticationFailed, PlaintextRefused
 from fetchd.protocol.sasl import Login
+from fetchd.values import Struct, field
 
 # The server proves itself too, and a thief of the line learns nothing to log in with.
 STRONG = ("SCRAM-SHA-256", "SCRAM-SHA-1")
@@ -22,8 +22,7 @@ def unwatched(_step: str, _found: str) -> None:
     """Nobody wants to know."""
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Struct, frozen=True):
     """Where the account is and how to get in."""
 
     host: str

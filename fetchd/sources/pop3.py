@@ -12,7 +12,6 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 
 from fetchd.clients.pop3 import Ask
@@ -40,6 +39,7 @@ from fetchd.sources.incoming import Arrivals, Sizes
 from fetchd.sources.login import Watch, unwatched
 from fetchd.sources.pop3_login import Entrance, Pop3Access, announced, enter, first_number
 from fetchd.telemetry import Transcript
+from fetchd.values import replace
 
 __all__ = ["MAILBOX", "Pop3Access", "Pop3Session", "open_pop3"]
 

@@ -12,7 +12,6 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 
 from fetchd.clients.pop3 import Pop3Client
@@ -29,20 +28,19 @@ from fetchd.protocol.pop3 import Reply
 from fetchd.protocol.sasl import MECHANISMS, Login
 from fetchd.sources.login import STRONG, Access, Watch, certainty, connect, login_of
 from fetchd.telemetry import Transcript
+from fetchd.values import Struct
 
 MOST_ANNOUNCED = 100_000  # a day of LOGIN-DELAY, centuries of EXPIRE: what is more is absurd
 _TIMESTAMP = re.compile(r"<[!-;=?A-[\]-~]+@[!-;=?A-[\]-~]+>")  # RFC 1939 §7; CVE-2007-1558: no junk
 
 
-@dataclass(frozen=True, slots=True)
-class Pop3Access(Access):
+class Pop3Access(Access, frozen=True):
     """Where the maildrop is; `auth` may be "USER" or "APOP" too."""
 
     port: int = 995
 
 
-@dataclass(frozen=True, slots=True)
-class Entrance:
+class Entrance(Struct, frozen=True):
     """A connection behind its login.
 
     `looks` are the answers to STAT, UIDL and perhaps LIST, if already in.

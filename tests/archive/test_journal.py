@@ -1,6 +1,5 @@
 import io
 import struct
-from dataclasses import replace
 
 import pytest
 import zstandard
@@ -11,6 +10,7 @@ from fetchd.archive import journal
 from fetchd.archive.journal import JournalEntry
 from fetchd.contracts import Commit, Location, QueuedDelivery, RemoteRecord, StoredMessage
 from fetchd.message import Summary
+from fetchd.values import replace
 from tests.archive.samples import NOW, commit_of, letters
 
 SEGMENT = "2026/11/01ARZ3NDEKTSV4RRFFQ69G5FAV.tar.zst"

@@ -2,7 +2,6 @@
 
 import threading
 import tracemalloc
-from dataclasses import replace
 from datetime import timedelta
 
 from fetchd.catalog import inventory, keeping, outbox, recording, runs, search
@@ -11,6 +10,7 @@ from fetchd.catalog.inventory import MailboxState
 from fetchd.contracts import Commit, Outcome, RunCounts, ServerFacts, Settled
 from fetchd.errors import Remedy
 from fetchd.policy.plan import Candidate, RemoteState
+from fetchd.values import replace
 from tests.catalog import samples
 from tests.catalog.samples import NOW, SEGMENT, digest
 

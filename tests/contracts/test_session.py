@@ -7,7 +7,7 @@ are served, which gives a way to open a session and to see what is left.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from fetchd.message import header_digest, header_of
 from fetchd.policy.plan import Listing
 from fetchd.settings import Account, ImapAccount, Pop3Account
 from fetchd.sources import open_session
+from fetchd.values import replace
 from tests.servers.cyrus import Cyrus, cyrus_available
 from tests.servers.dovecot import Dovecot
 

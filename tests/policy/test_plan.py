@@ -1,6 +1,5 @@
 """The fetch plan as a table: what the server lists, what we know, what follows."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +15,7 @@ from fetchd.policy.plan import (
     adopt,
     plan_fetch,
 )
+from fetchd.values import replace
 
 NOW = datetime(2030, 1, 31, tzinfo=UTC)
 STATES = {

@@ -1,6 +1,5 @@
 """The table is the specification of what leaves the server."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 
 from fetchd.policy.plan import Inventory, Known, Listing, RemoteMessage, RemoteState
 from fetchd.policy.retention import Leave, Retirement, Window, fingerprint, plan_retirement
+from fetchd.values import replace
 
 NOW = datetime(2030, 1, 31, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -11,12 +11,12 @@ To add a command, write its constructor here and its row in rules.py.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from fetchd.errors import LocalProtocolError
 from fetchd.protocol.imap.dates import write_date
 from fetchd.protocol.imap.rules import Command, Literal, Part, Upload
+from fetchd.values import Struct
 
 _PLAIN = re.compile(rb"(?!NIL\Z)[A-Za-z0-9._/$-]{1,200}", re.IGNORECASE)
 _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]{0,1000}")
@@ -24,8 +24,7 @@ _ATOM = re.compile(r"\\?[!#-'+-\[^-z|}~]+")
 _SET = re.compile(rb"[1-9][0-9]{0,9}(?::(?:[1-9][0-9]{0,9}|\*))?(?:,[1-9][0-9:]*)*+")
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """What APPEND is told of a message; `utf8` wraps it as RFC 6855 §4 wants it."""
 
     size: int
@@ -34,8 +33,7 @@ class Message:
     utf8: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What a client remembers of a mailbox, for QRESYNC (RFC 7162 §3.2.5)."""
 
     uidvalidity: int

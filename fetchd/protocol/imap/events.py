@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 from fetchd.protocol.imap.rules import Command
 from fetchd.protocol.imap.types import Code, Outcome, Untagged
+from fetchd.values import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Greeting:
+class Greeting(Struct, frozen=True):
     """The server's first words; with `preauth` it knows us already (RFC 9051 §7.1.4)."""
 
     preauth: bool
@@ -15,8 +15,7 @@ class Greeting:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(Struct, frozen=True):
     """The tagged answer: the command has left `pending`."""
 
     tag: str
@@ -30,8 +29,7 @@ class Completed:
         return self.outcome is Outcome.OK
 
 
-@dataclass(frozen=True, slots=True)
-class Proceed:
+class Proceed(Struct, frozen=True):
     """The server waits for a literal: write `supply()`, and pieces while `wanted`."""
 
     tag: str
@@ -45,15 +43,13 @@ class Challenge:
     data: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Idling:
+class Idling(Struct, frozen=True):
     """The server has understood IDLE; `done()` ends it."""
 
     tag: str
 
 
-@dataclass(frozen=True, slots=True)
-class BodyStart:
+class BodyStart(Struct, frozen=True):
     """A message's octets follow as BodyChunk; Fetched or Unreadable ends them.
 
     `uid` is None where the server says it only behind the body: Fetched has it.
@@ -66,15 +62,13 @@ class BodyStart:
     origin: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class BodyChunk:
+class BodyChunk(Struct, frozen=True):
     """Octets of the message as they came."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True):
     """A response that made no sense and was skipped whole; the session goes on."""
 
     octets: bytes

@@ -12,9 +12,9 @@ they are cut: each is looked at once and copied once.
 """
 
 import re
-from dataclasses import dataclass
 
 from fetchd.errors import RemoteProtocolError
+from fetchd.values import Struct
 
 MAX_BODY = 2 << 30  # octets of one message
 MAX_EARLY_LINE = 64 << 10  # octets of a response before the login
@@ -33,8 +33,7 @@ _LONGEST_BODY = 64  # octets of such an item
 _NESTING = re.compile(rb'"(?:[^"\\\r\n]|\\[^\r\n])*+"|~?\{([0-9]{1,20})\+?\}\r?\n|[()]')
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """A body of `size` octets follows; `octets` end with its announcement, at `hole`."""
 
     octets: bytes
@@ -42,8 +41,7 @@ class Head:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """Complete, with its literals inside; of a streamed body only the announcement, at `hole`.
 
     `after` is where the text behind the last literal begins; 0: there was none.

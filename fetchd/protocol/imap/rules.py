@@ -24,6 +24,7 @@ from enum import Enum, auto
 
 from fetchd.errors import LocalProtocolError
 from fetchd.protocol.imap.types import State
+from fetchd.values import Struct
 
 _FORBIDDEN = re.compile(rb"[\x00\r\n]")
 
@@ -36,8 +37,7 @@ class Order(Enum):
     ALONE = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One command: where it is legal, where it leads, how it stands in a flight."""
 
     legal_in: AbstractSet[State]
@@ -90,8 +90,7 @@ class Literal:
     data: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(Struct, frozen=True):
     """So many octets, supplied when the time has come; `binary` is literal8 (RFC 3516)."""
 
     size: int
@@ -101,8 +100,7 @@ class Upload:
 Part = bytes | Literal | Upload
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """A command on its way; its repr is what logs may show."""
 
     verb: str

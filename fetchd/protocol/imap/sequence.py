@@ -9,9 +9,9 @@ order, and a hostile `1:4294967295` costs two numbers.
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from fetchd.errors import LocalProtocolError
+from fetchd.values import Struct
 
 MAX_UID = (1 << 32) - 1  # unsigned (quirk 32)
 MAX_SET = 8_000  # octets, of a whole command (RFC 2683 §3.2.1.5, quirk 46)
@@ -19,8 +19,7 @@ MAX_SET = 8_000  # octets, of a whole command (RFC 2683 §3.2.1.5, quirk 46)
 _SET = re.compile(rb"[0-9]{1,10}(?::[0-9]{1,10})?(?:,[0-9]{1,10}(?::[0-9]{1,10})?)*+")
 
 
-@dataclass(frozen=True, slots=True)
-class UidSet:
+class UidSet(Struct, frozen=True):
     """Ranges (low, high), in the order in which they were said."""
 
     ranges: tuple[tuple[int, int], ...] = ()

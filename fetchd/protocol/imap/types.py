@@ -9,13 +9,13 @@ A new sin of a server gets a member of Quirk here and a lenient branch where it
 is read; strict=True must refuse it.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
 from fetchd.protocol.imap.dates import read_date
 from fetchd.protocol.imap.sequence import UidSet
+from fetchd.values import Struct
 
 
 class State(StrEnum):
@@ -72,16 +72,14 @@ class Quirk(StrEnum):
 # -- Status ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class AppendUid:
+class AppendUid(Struct, frozen=True):
     """RFC 4315 §3: where an appended message is."""
 
     uidvalidity: int
     uids: UidSet
 
 
-@dataclass(frozen=True, slots=True)
-class CopyUid:
+class CopyUid(Struct, frozen=True):
     """RFC 4315 §3: the n-th of `source` became the n-th of `destination`."""
 
     uidvalidity: int
@@ -92,8 +90,7 @@ class CopyUid:
 CodeValue = None | int | str | tuple[str, ...] | UidSet | AppendUid | CopyUid
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(Struct, frozen=True):
     """What stands in brackets: `name` in capitals, its arguments raw and understood.
 
     int: UIDVALIDITY UIDNEXT UNSEEN HIGHESTMODSEQ APPENDLIMIT · str: MAILBOXID ·
@@ -106,8 +103,7 @@ class Code:
     value: CodeValue = None
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """An untagged OK, NO or BAD; which command it is about, only the shell can know."""
 
     outcome: Outcome
@@ -115,8 +111,7 @@ class Status:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bye:
+class Bye(Struct, frozen=True):
     """The server hangs up, asked or not; nothing may be sent any more."""
 
     code: Code | None
@@ -126,37 +121,32 @@ class Bye:
 # -- Server and mailboxes ------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Capability:
+class Capability(Struct, frozen=True):
     """Names in capitals."""
 
     names: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Enabled:
+class Enabled(Struct, frozen=True):
     """Names in capitals (RFC 5161)."""
 
     names: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """RFC 2971: the server's answer to ID; field names in lower case."""
 
     fields: tuple[tuple[str, str | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Namespace:
+class Namespace(Struct, frozen=True):
     """A prefix with its delimiter, which None says there is none of."""
 
     prefix: bytes
     delimiter: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Namespaces:
+class Namespaces(Struct, frozen=True):
     """RFC 2342."""
 
     personal: tuple[Namespace, ...]
@@ -164,8 +154,7 @@ class Namespaces:
     shared: tuple[Namespace, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """LIST, LSUB or XLIST (`verb`): attributes in lower case, the name as on the wire."""
 
     verb: str
@@ -176,8 +165,7 @@ class Listed:
     old_name: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxStatus:
+class MailboxStatus(Struct, frozen=True):
     """STATUS (RFC 9051 §7.3.4), asked for or by LIST-STATUS and NOTIFY."""
 
     name: bytes
@@ -193,8 +181,7 @@ class MailboxStatus:
     appendlimit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Searched:
+class Searched(Struct, frozen=True):
     """SEARCH, or ESEARCH with its tag (RFC 9051 §7.3.4); numbers are UIDs where UIDs were asked."""
 
     found: UidSet
@@ -206,8 +193,7 @@ class Searched:
     modseq: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Other:
+class Other(Struct, frozen=True):
     """A response that fetchd has no use for: SORT, QUOTA, ACL, METADATA and what is to come."""
 
     name: str
@@ -217,36 +203,31 @@ class Other:
 # -- The selected mailbox ---------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Flags:
+class Flags(Struct, frozen=True):
     """The flags that a mailbox knows."""
 
     flags: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Exists:
+class Exists(Struct, frozen=True):
     """How many messages there are."""
 
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Recent:
+class Recent(Struct, frozen=True):
     """Not in RFC 9051."""
 
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Expunged:
+class Expunged(Struct, frozen=True):
     """By sequence number, which only the count of messages can make use of."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Vanished:
+class Vanished(Struct, frozen=True):
     """RFC 7162 §3.2.10; `earlier`: as an answer, and possibly with UIDs never heard of."""
 
     uids: UidSet

@@ -7,7 +7,6 @@ are counted, and without it the transcript is correct and holds in strict mode t
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -121,7 +120,7 @@ def _value(value: Any) -> str:
         case tuple():
             return "(" + " ".join(map(_value, value)) + ")"
         case _:
-            pairs = [(one.name, getattr(value, one.name)) for one in fields(value)]
+            pairs = [(name, getattr(value, name)) for name in type(value).__match_args__]
     told = [
         f"{name}={_value(field)}"
         for name, field in pairs
