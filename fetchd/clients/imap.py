@@ -6,20 +6,18 @@ which they came, with the tagged answers between them; what belongs to what, the
 caller knows. Whoever abandons an exchange need not care: the next one first reads
 what is still owed.
 
-Deadlines: one on each read, and one on each answer as a whole (`pace`). A server that
-talks and talks without answering meets MAX_EVENTS. The first BYE ends the session with
-its own words (quirk 71); after LOGOUT it is all that is waited for.
+A server that talks and talks without answering meets MAX_EVENTS. The first BYE ends the
+session with its own words (quirk 71); after LOGOUT it is all that is waited for.
 """
 
 import asyncio
-import base64
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 
+from fetchd.clients.conversation import Conversation, Turns
 from fetchd.clients.deflate import Deflate
 from fetchd.clients.imap_refusals import server_refusal
-from fetchd.clients.pace import MIN_RATE, Pace
 from fetchd.clients.stream import Stream, TlsSettings
 from fetchd.errors import ConnectionFailed, FetchdError, RemoteProtocolError
 from fetchd.protocol.imap import commands
@@ -41,7 +39,6 @@ from fetchd.values import Struct
 
 WINDOW_OCTETS = 16 << 20  # expected in outstanding answers
 WINDOW_COUNT = 200  # commands; each may be for many messages
-MAX_TURNS = 16  # of one AUTHENTICATE; SCRAM takes three
 MAX_EVENTS = 5_000_000  # without a tagged answer; a listing has one for each message
 MAX_KEPT = 250_000  # events of a flight: LIST with STATUS of 125,000 mailboxes
 
@@ -61,35 +58,25 @@ class Flight(Struct, frozen=True):
         return all(one.ok for one in self.completed)
 
 
-class ImapClient:
+class ImapClient(Conversation):
     """One connection's conversation."""
 
     def __init__(
         self, stream: Stream, read_timeout: float, transcript: Transcript | None = None
     ) -> None:
-        self.stream = stream
+        super().__init__(stream, read_timeout, transcript)
         self.protocol = ImapProtocol()
-        self.received = 0  # octets, as they came over the line
-        self.waited = 0.0  # seconds, for them
-        self._timeout = read_timeout
-        self._pace = Pace(read_timeout)
-        self._transcript = transcript
-        self._farewell: FetchdError | None = None
         self._leaving = False
         self._events = 0  # since the last tagged answer
         self._deflate: Deflate | None = None
 
     async def greeting(self) -> Greeting:
         """The server's first words."""
-        try:
+        with self._greeting_expected():
             while True:
                 for event in await self._receive("a greeting"):
                     if isinstance(event, Greeting):
                         return event
-        except ConnectionFailed as error:
-            if not self.stream.tls:
-                error.advice = 'Check host and port; is it the port for tls = "implicit"?'
-            raise
 
     async def exchange(self, asks: Iterable[Ask]) -> AsyncGenerator[list[Event], None]:
         """Send the commands as the window allows; events as they come."""
@@ -164,28 +151,17 @@ class ImapClient:
     async def authenticate(self, name: str, mechanism: Mechanism, *, inline: bool) -> Completed:
         """AUTHENTICATE with its turns; `inline`: the server offers SASL-IR."""
         await self._settle()
-        first = mechanism.initial()
-        encoded = None
-        if first is not None and inline and mechanism.inline:
-            encoded, first = base64.b64encode(first), None
-        self._write(self._send(commands.authenticate(name, encoded)))
-        turns = 0
+        turns = Turns(name, mechanism)
+        self._write(self._send(commands.authenticate(name, turns.inline() if inline else None)))
         while True:
             for event in await self._receive("an answer to AUTHENTICATE"):
                 match event:
                     case Challenge(data=challenge):
-                        turns += 1
-                        if turns > MAX_TURNS:
-                            raise RemoteProtocolError(f"{name} does not come to an end")
-                        if first is None:  # in a thread, since SCRAM computes for long
-                            response = await asyncio.to_thread(_turn, mechanism, challenge)
-                        else:
-                            response, first = first, None
+                        response = await turns.answer(challenge)
                         self._note("C", "***")
-                        self._write(self.protocol.respond(base64.b64encode(response)))
+                        self._write(self.protocol.respond(response))
                     case Completed():
-                        if event.ok and not mechanism.finished:
-                            raise RemoteProtocolError("the server did not prove its identity")
+                        turns.end(ok=event.ok)
                         return event
 
     async def upload(self, command: Command, bodies: Iterable[Iterator[bytes]]) -> Flight:
@@ -227,7 +203,8 @@ class ImapClient:
                 begun = begun or any(isinstance(event, Idling) for event in events)
                 yield [event for event in events if not isinstance(event, Idling | Completed)]
         finally:
-            if self.protocol.pending and self.protocol.fault is None and self._farewell is None:
+            sound = self.protocol.fault is None and self._farewell is None
+            if begun and sound and self.protocol.pending:
                 self._write(self.protocol.done())
 
     async def settle(self) -> list[Event]:
@@ -280,6 +257,8 @@ class ImapClient:
         data = deflate.unpack() if deflate is not None and deflate.more else b""
         while not data:  # a packet may hold too little to inflate
             data = await self._read(purpose, self._timeout if timeout is None else timeout)
+            if self._deflate is not None:
+                data = self._deflate.unpack(data)
             if not data:
                 self._check_pace(purpose)
         kept: list[Event] = []
@@ -312,29 +291,6 @@ class ImapClient:
             raise self._farewell
         return kept
 
-    async def _read(self, purpose: str, timeout: float) -> bytes:  # noqa: ASYNC109
-        clock = asyncio.get_running_loop().time
-        begun = clock()
-        data = await self.stream.read(timeout, purpose)
-        if not data:
-            raise ConnectionFailed(f"{self.stream.where} hung up while we waited for {purpose}")
-        waited = clock() - begun
-        self.received += len(data)
-        self.waited += waited
-        self._pace.note(waited, len(data))
-        return self._deflate.unpack(data) if self._deflate is not None else data
-
-    def _check_pace(self, purpose: str) -> None:
-        if self._pace.too_slow:
-            raise ConnectionFailed(
-                f"{self.stream.where} is too slow: less than {MIN_RATE} octets a second "
-                f"while we waited for {purpose}"
-            )
-
-    def _note(self, direction: str, line: str) -> None:
-        if self._transcript is not None:
-            self._transcript(direction, line)
-
 
 def _alone(command: Command, before: Iterable[Command]) -> bool:
     """Whether it may not be sent while these are unanswered; see commands.RULES."""
@@ -349,14 +305,6 @@ def _alone(command: Command, before: Iterable[Command]) -> bool:
 def _check_kept(events: list[Event]) -> None:
     if len(events) > MAX_KEPT:
         raise RemoteProtocolError(f"more than {MAX_KEPT} responses to one question")
-
-
-def _turn(mechanism: Mechanism, challenge: bytes) -> bytes:
-    try:
-        raw = base64.b64decode(challenge, validate=True)
-    except ValueError:
-        raw = challenge
-    return mechanism.respond(raw)
 
 
 def _shown(event: Event) -> str:

@@ -5,20 +5,15 @@ bounded by octets expected and by count, and is 1 unless PIPELINING was
 announced (RFC 2449 §6.6). Neither side can block the other: our commands wait
 in our own memory, and while one is unanswered we read. Whoever abandons an
 exchange need not care: the next one first reads what is still owed.
-
-Deadlines: one on each read, and one on each answer as a whole (`pace`).
 """
 
-import asyncio
-import base64
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
-from fetchd.clients.pace import MIN_RATE, Pace
+from fetchd.clients.conversation import Conversation, Turns
 from fetchd.clients.refusals import refusal
 from fetchd.clients.stream import Stream
-from fetchd.errors import ConnectionFailed, FetchdError, RemoteProtocolError
 from fetchd.protocol.pop3 import (
     BodyChunk,
     BodyEnd,
@@ -35,36 +30,27 @@ from fetchd.telemetry import Transcript
 WINDOW_OCTETS = 16 << 20  # expected in outstanding answers
 WINDOW_COUNT = 2000  # 30 KB of commands
 MAX_COMMAND = 255  # RFC 2449 §4
-MAX_TURNS = 16  # of one AUTH; SCRAM takes three
 
 Ask = tuple[str, bytes, int]  # verb, argument, octets expected in answer
 
 
-class Pop3Client:
+class Pop3Client(Conversation):
     """One session's conversation."""
 
     def __init__(
         self, stream: Stream, read_timeout: float, transcript: Transcript | None = None
     ) -> None:
-        self.stream = stream
+        super().__init__(stream, read_timeout, transcript)
         self.protocol = Pop3Protocol()
         self.pipelining = False
-        self._timeout = read_timeout
-        self._pace = Pace(read_timeout)
-        self._transcript = transcript
-        self._farewell: FetchdError | None = None
 
     async def greeting(self) -> str:
         """The server's first words."""
-        try:
+        with self._greeting_expected():
             while True:
                 for event in await self._receive("a greeting"):
                     if isinstance(event, Greeting):
                         return event.text
-        except ConnectionFailed as error:
-            if not self.stream.tls:
-                error.advice = 'Check host and port; is it the port for tls = "implicit"?'
-            raise
 
     async def exchange(self, asks: Iterable[Ask]) -> AsyncGenerator[list[Event], None]:
         """Send the commands as the window allows; events as they come."""
@@ -115,30 +101,21 @@ class Pop3Client:
     async def authenticate(self, name: str, mechanism: Mechanism) -> Reply:
         """AUTH with its turns (RFC 5034 §4)."""
         await self._settle()
-        first = mechanism.initial()
+        turns = Turns(name, mechanism)
         argument = name.encode()
-        if first is not None and mechanism.inline:
-            encoded = base64.b64encode(first) or b"="
-            if len(argument) + len(encoded) + 8 <= MAX_COMMAND:
-                argument, first = argument + b" " + encoded, None
+        inline = turns.inline(MAX_COMMAND - len(argument) - 8)
+        if inline is not None:
+            argument += b" " + (inline or b"=")
         self.stream.write(self._send("AUTH", argument))
-        turns = 0
         while True:
             for event in await self._receive("an answer to AUTH"):
                 match event:
                     case Continuation(challenge):
-                        turns += 1
-                        if turns > MAX_TURNS:
-                            raise RemoteProtocolError(f"{name} does not come to an end")
-                        if first is None:  # in a thread, since SCRAM computes for long
-                            response = await asyncio.to_thread(_turn, mechanism, challenge)
-                        else:
-                            response, first = first, None
+                        response = await turns.answer(challenge)
                         self._note("C", "***")
-                        self.stream.write(self.protocol.respond(base64.b64encode(response)))
+                        self.stream.write(self.protocol.respond(response))
                     case Reply(ok=ok):
-                        if ok and not mechanism.finished:
-                            raise RemoteProtocolError("the server did not prove its identity")
+                        turns.end(ok=ok)
                         return event
 
     async def _settle(self) -> None:
@@ -158,13 +135,7 @@ class Pop3Client:
         """One read's events; `purpose` is for the sentence if there is none."""
         if (error := self._farewell or self.protocol.fault) is not None:
             raise error
-        clock = asyncio.get_running_loop().time
-        begun = clock()
-        data = await self.stream.read(self._timeout, purpose)
-        if not data:
-            raise ConnectionFailed(f"{self.stream.where} hung up while we waited for {purpose}")
-        self._pace.note(clock() - begun, len(data))
-        events = self.protocol.receive(data)
+        events = self.protocol.receive(await self._read(purpose, self._timeout))
         for position, event in enumerate(events):
             if self._transcript is not None:
                 self._note("S", _shown(event))
@@ -175,24 +146,8 @@ class Pop3Client:
                 return events[:position]
             if not isinstance(event, BodyChunk):
                 self._pace.restart()
-        if self._pace.too_slow:
-            raise ConnectionFailed(
-                f"{self.stream.where} is too slow: less than {MIN_RATE} octets a second "
-                f"while we waited for {purpose}"
-            )
+        self._check_pace(purpose)
         return events
-
-    def _note(self, direction: str, line: str) -> None:
-        if self._transcript is not None:
-            self._transcript(direction, line)
-
-
-def _turn(mechanism: Mechanism, challenge: bytes) -> bytes:
-    try:
-        raw = base64.b64decode(challenge, validate=True)
-    except ValueError:
-        raw = challenge  # `+ Username:` in plain words, which LOGIN need not understand
-    return mechanism.respond(raw)
 
 
 def _shown(event: Event) -> str:
