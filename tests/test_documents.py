@@ -8,6 +8,7 @@ from textwrap import dedent
 
 import pytest
 from pydantic import BaseModel
+from typer.main import get_command
 
 from fetchd.cli.main import app
 from fetchd.policy.roles import ROLES
@@ -29,8 +30,7 @@ SOURCES = [path.read_text() for path in (ROOT / "fetchd").rglob("*.py")]
 
 
 def commands() -> list[str]:
-    named = [command.name or command.callback.__name__ for command in app.registered_commands]
-    return [*named, *(str(group.name) for group in app.registered_groups)]
+    return sorted(get_command(app).commands)
 
 
 def keys(model: type[BaseModel] = Settings) -> Iterator[str]:
