@@ -6,7 +6,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from fetchd.pipeline.export import ExportReport, Form, export
 from fetchd.pipeline.export_mbox import MboxWriter, _entry, _quoted, restored
 from fetchd.pipeline.exported import Exported, Place
 from fetchd.pipeline.storage import open_storage
+from fetchd.values import replace
 from tests import corpus
 from tests.pipeline.home import Home
 from tests.servers.scripted_pop3 import ScriptedPop3
