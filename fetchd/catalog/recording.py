@@ -124,6 +124,11 @@ def _write_remotes(db: sqlite3.Connection, records: Iterable[RemoteRecord]) -> N
         told = (r.flags, micros_or_none(r.arrived), r.object_id, r.labels)
         rows.append((ids[place], r.uid, r.size, r.digest, r.rules, seen, seen, *told))
     insert_many(db, _REMOTE, rows)
+    # A mark is about what was known when it was made: the sync that brought these makes a
+    # new one at its end, and one that is killed before that has to list all.
+    db.executemany(
+        "UPDATE mailbox SET listing_digest = NULL WHERE id = ?", [(box,) for box in ids.values()]
+    )
 
 
 def _message_row(

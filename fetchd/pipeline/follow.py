@@ -14,7 +14,7 @@ to throw mail away. What a mirror is owed and has not got yet it cannot lose eit
 messages are followed by a later sync, and are expected on the server until then.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -43,29 +43,37 @@ async def follow_survey(survey: Survey, errand: Errand, tools: Tools) -> bool:
     plan, catalog = survey.plan, tools.storage.catalog
     gone = plan.gone | _vanished(survey, errand)
     late: set[bytes] = set()
-    if errand.mirrors and (gone or plan.reflagged or survey.adopted):
-        renumbered = _is_renumbered(survey)
+    renumbered = _is_renumbered(survey)
+    if errand.mirrors and (renumbered or gone or plan.reflagged or survey.adopted):
         digests = None if renumbered else _concerned(survey)
         here = await tools.storage.blocking(
             inventories.holders, catalog, errand.account, survey.mailbox, digests
         )
         told = {m.uid: m.flags for m in survey.listing.messages}
+        stays = plan.retired - gone
         places = {
             uid: (digest, told.get(uid, flags))
             for uid, (digest, flags) in here.items()
-            if uid not in gone
+            if uid not in gone | stays
         }
         vanished = {uid: digest for uid, (digest, _) in here.items() if uid in gone}
         for destination in errand.mirrors:
             unowed, unseen = await _follow(
-                destination, survey.mailbox, survey.listing.epoch, places, vanished, errand, tools
+                destination,
+                survey.mailbox,
+                places,
+                vanished,
+                errand,
+                tools,
+                stays,
+                renumbered=renumbered,
             )
             late |= unseen
-            if renumbered and unowed:
-                await _owe(destination, survey, unowed, errand, tools)
+            if unowed:
+                untold = await _owe(destination, survey, unowed, errand, tools)
+                late |= {uid for uid, digest in vanished.items() if digest in untold}
     if gone or plan.retired or plan.reflagged:
-        seen = gone - late
-        await tools.storage.blocking(_record, catalog, errand, survey, seen, tools.now())
+        await tools.storage.blocking(_record, catalog, errand, survey, gone, late, tools.now())
     return not late
 
 
@@ -77,7 +85,7 @@ async def follow_absence(mailbox: str, errand: Errand, tools: Tools) -> int:
     late: set[bytes] = set()
     if vanished:
         for destination in errand.mirrors:
-            _, unseen = await _follow(destination, mailbox, b"", {}, vanished, errand, tools)
+            _, unseen = await _follow(destination, mailbox, {}, vanished, errand, tools)
             late |= unseen
         await tools.storage.blocking(
             inventories.mark_gone, catalog, errand.account, mailbox, vanished.keys() - late
@@ -144,15 +152,18 @@ def _concerned(survey: Survey) -> set[bytes]:
 async def _follow(
     destination: str,
     mailbox: str,
-    epoch: bytes,
     places: Mapping[bytes, tuple[bytes, str]],
     vanished: Mapping[bytes, bytes],
     errand: Errand,
     tools: Tools,
+    stays: Set[bytes] = frozenset(),
+    *,
+    renumbered: bool = False,
 ) -> tuple[dict[bytes, bytes], set[bytes]]:
     """Tell one mirror the flags at `places`, and what `vanished`.
 
-    What is not owed to it yet, and those of the vanished that it has yet to get.
+    What is not owed to it yet, and the uids of what it has yet to get. What `stays`, like
+    all that the server dropped for us, is taken from it only for one that lacks its file.
     """
     digests = {*(digest for digest, _ in places.values()), *vanished.values()}
     place, catalog = (errand.account, mailbox), tools.storage.catalog
@@ -160,14 +171,14 @@ async def _follow(
     if any(one.due for one in owed):
         await tools.deliveries.catch_up(destination)
         owed = await tools.storage.blocking(outbox.owed, catalog, destination, *place, digests)
-    taken = await tools.storage.blocking(inventories.retired, catalog, *place, digests)
-    stays = {uid for uid in taken if uid.startswith(epoch)}
-    shares = _share_out(places, [one for one in owed if one.uid not in stays])
+    ours = await tools.storage.blocking(inventories.retired, catalog, *place, digests)
+    shares = _share_out(places, owed, stays | ours)
     held = frozenset[str]()
-    if shares.waiting and shares.spare:
-        keys = [one.key for ones in shares.spare.values() for one in ones if one.made]
+    if shares.waiting and (shares.spare or shares.kept):
+        nobodys = (*shares.spare.values(), *shares.kept.values())
+        keys = [one.key for ones in nobodys for one in ones if one.made]
         held = await tools.deliveries.held(destination, errand.account, mailbox, keys)
-    unowed = shares.settle(held)
+    unowed = shares.settle(held, vanished, renumbered=renumbered)
     changes = [
         Change(one.key, errand.account, mailbox, places[uid][1])
         for uid, one in shares.own.items()
@@ -180,26 +191,48 @@ async def _follow(
         if one.made
     ]
     await tools.deliveries.follow(destination, changes)
-    return unowed, {uid for uid, digest in vanished.items() if digest in shares.awaited}
+    awaited = shares.awaited
+    late = {uid for uid, digest in vanished.items() if digest in awaited}
+    return unowed, late | {uid for uid, one in shares.own.items() if one.due}
 
 
 @dataclass(slots=True)
 class _Shares:
-    """Which delivery is whose; `spare` ones, by digest, are nobody's."""
+    """Which delivery is whose; `spare` ones, by digest, are nobody's, `kept` ones nobody's yet."""
 
     own: dict[bytes, Owed] = field(default_factory=dict)
     waiting: dict[bytes, bytes] = field(default_factory=dict)  # digests of who has none, by uid
     spare: dict[bytes, list[Owed]] = field(default_factory=lambda: defaultdict(list))
+    kept: dict[bytes, list[Owed]] = field(default_factory=lambda: defaultdict(list))
 
-    def settle(self, held: frozenset[str]) -> dict[bytes, bytes]:
-        """Give what is spare to those who wait; who goes empty-handed."""
+    def settle(
+        self, held: frozenset[str], vanished: Mapping[bytes, bytes], *, renumbered: bool
+    ) -> dict[bytes, bytes]:
+        """Give what is spare to those who wait; who is one more than there ever were.
+
+        A file that is not there for what has just `vanished` its owner took away: nobody
+        gets another in its place.
+        """
+        known = {*self.spare, *self.kept, *(one.digest for one in self.own.values())}
         for uid, digest in sorted(self.waiting.items()):
-            for one in self.spare[digest]:
-                if one.key in held or not one.made:  # one that is not made yet will be
-                    self.own[uid] = one
-                    self.spare[digest].remove(one)
+            for ones in (self.spare[digest], self.kept[digest]):
+                # One that is not made yet will be.
+                found = next((one for one in ones if one.key in held or not one.made), None)
+                if found is not None:
+                    self.own[uid] = found
+                    ones.remove(found)
                     break
-        return {uid: digest for uid, digest in self.waiting.items() if uid not in self.own}
+        lost = Counter(
+            one.digest for ones in self.spare.values() for one in ones if one.uid in vanished
+        )
+        empty = ((uid, d) for uid, d in sorted(self.waiting.items()) if uid not in self.own)
+        unowed: dict[bytes, bytes] = {}
+        for uid, digest in empty:
+            if lost[digest]:
+                lost[digest] -= 1
+            elif renumbered or digest in known:
+                unowed[uid] = digest
+        return unowed
 
     @property
     def awaited(self) -> set[bytes]:
@@ -209,11 +242,15 @@ class _Shares:
         return {one.digest for one in (*spare, *moved) if one.due}
 
 
-def _share_out(places: Mapping[bytes, tuple[bytes, str]], owed: list[Owed]) -> _Shares:
+def _share_out(
+    places: Mapping[bytes, tuple[bytes, str]], owed: list[Owed], stays: Set[bytes]
+) -> _Shares:
     shares = _Shares()
     for one in owed:
         if one.uid in places and places[one.uid][0] == one.digest:
             shares.own[one.uid] = one
+        elif one.uid in stays:
+            shares.kept[one.digest].append(one)
         else:
             shares.spare[one.digest].append(one)
     shares.waiting = {uid: d for uid, (d, _) in places.items() if uid not in shares.own}
@@ -226,22 +263,31 @@ async def _owe(
     unowed: Mapping[bytes, bytes],
     errand: Errand,
     tools: Tools,
-) -> None:
-    """What was fetched though it might have been an old message, and is one more of it."""
+) -> set[bytes]:
+    """What might have been an old message, and is one more of it.
+
+    The digests of which the listing, which only has what is new, does not say enough.
+    """
     listed = {m.uid: m for m in survey.listing.messages}
     messages = {listed[uid]: digest for uid, digest in unowed.items() if uid in listed}
     if messages:
         origin = errand.origin(survey.mailbox)
         ids = await tools.committer.link(origin, messages, {destination})
         await tools.deliveries.put_held(ids)
+    return {digest for uid, digest in unowed.items() if uid not in listed}
 
 
 def _record(
-    catalog: Catalog, errand: Errand, survey: Survey, gone: Set[bytes], now: datetime
+    catalog: Catalog,
+    errand: Errand,
+    survey: Survey,
+    gone: Set[bytes],
+    late: Set[bytes],
+    now: datetime,
 ) -> None:
     place = (errand.account, survey.mailbox)
     plan = survey.plan
     with catalog.transaction():
-        inventories.reflag(catalog, *place, plan.reflagged)
-        inventories.mark_gone(catalog, *place, gone)
-        inventories.mark_retired(catalog, *place, plan.retired - _vanished(survey, errand), now)
+        inventories.reflag(catalog, *place, [m for m in plan.reflagged if m.uid not in late])
+        inventories.mark_gone(catalog, *place, gone - late)
+        inventories.mark_retired(catalog, *place, plan.retired - gone, now)
