@@ -20,6 +20,7 @@ from benchmarks.contestants import Contestant, Keeps, Task, run_as
 from benchmarks.mail import Expected
 
 RUN_DEADLINE = 1_800.0
+LEFT_BEHIND = 0.01  # of the messages, by another program than ours
 SOURCES = Path(__file__).parent
 
 
@@ -158,10 +159,16 @@ def check_count(expected: Expected, output: str) -> tuple[int, int, str]:
 def check_maildir(
     expected: Counter[str], found: Counter[str], *, exactly: bool
 ) -> tuple[int, int, str]:
-    """By number for everybody, by digest for us."""
+    """By number for everybody, by digest for us.
+
+    Who leaves a few odd messages behind (mbsync does, those with a NUL) has had less to
+    do: its time still counts as a limit for us, and the table says how many it brought.
+    """
     met = mail.compare(expected, found)
     problem = ""
-    if met.found != met.expected or (exactly and met.exact != met.expected):
+    lacking = met.expected - met.found
+    short = exactly or not 0 <= lacking <= met.expected * LEFT_BEHIND
+    if (lacking and short) or (exactly and met.exact != met.expected):
         problem = f"Maildir: {met.found} messages, {met.exact} exact, {met.expected} expected"
     return met.found, met.exact, problem
 
