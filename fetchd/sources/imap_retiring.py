@@ -22,8 +22,8 @@ from fetchd.protocol.imap import commands
 from fetchd.protocol.imap.events import Completed
 from fetchd.protocol.imap.rules import Command
 from fetchd.protocol.imap.sequence import write_sets
-from fetchd.protocol.imap.types import Code, CopyUid, Status
-from fetchd.sources.imap_listing import Place
+from fetchd.protocol.imap.types import Code, CopyUid, Fetched, Status
+from fetchd.sources.imap_listing import Place, joined
 from fetchd.values import replace
 
 SET_OCTETS = 900  # of one command: below the 1,000 octets that any server takes (quirk 46)
@@ -60,6 +60,7 @@ class Retiring:
                 advice='Set leave_on_server = "forever", or ask the provider.',
             )
         await self._open(uidvalidity)
+        certain = await self._as_listed(certain)
         removed: set[bytes] = set()
         name = 2 * len(self._trash.wire) if self._trash is not None else 0  # each octet escaped
         for uids in write_sets((m.number for m in certain), max(_LEAST_SET, SET_OCTETS - name)):
@@ -67,6 +68,17 @@ class Retiring:
                 removed |= _named(certain, uids)
         to = self._trash.name if self._trash is not None else ""
         return Removed(frozenset(removed), to, self._moved(certain))
+
+    async def _as_listed(self, messages: Sequence[RemoteMessage]) -> list[RemoteMessage]:
+        """Without those whose flags have changed since: they may be ones to keep now."""
+        told: dict[int, str] = {}
+        for uids in write_sets((m.number for m in messages), SET_OCTETS):
+            flight = await self._client.ask(commands.fetch(uids, ["FLAGS"]))
+            for event in flight.events:
+                match event:
+                    case Fetched(uid=int(uid), flags=tuple(flags)):
+                        told[uid] = joined(flags)
+        return [m for m in messages if told.get(m.number, m.flags) == m.flags]
 
     def _moved(self, messages: Iterable[RemoteMessage]) -> dict[bytes, RemoteMessage]:
         """What they are called now (RFC 4315 §3); where nothing was said, they are strangers."""

@@ -305,7 +305,6 @@ def test_where_the_oldest_header_cannot_be_had_the_others_are_looked_at(tmp_path
         assert here.sync().confirmed == 5
 
 
-@pytest.mark.xfail(strict=True, reason="sources: retire asks nothing about flags before it removes")
 def test_what_was_flagged_since_the_listing_stays(tmp_path: Path) -> None:
     with ScriptedImap({"INBOX": mails(4)}) as server:
         window = {"newest": 0, "flagged": "keep"}
