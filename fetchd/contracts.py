@@ -297,7 +297,7 @@ class Session(Protocol):
     def fetch(
         self, messages: Iterable[RemoteMessage]
     ) -> AsyncGenerator[Fetched | Unavailable, None]:
-        """Bodies, pipelined, in the order given."""
+        """Bodies, pipelined, in the order in which the server sends them."""
 
     def may_retire(self, mailbox: str) -> bool:
         """Whether the window is for this mailbox too: not for the one that takes what leaves."""

@@ -46,6 +46,7 @@ from benchmarks.scenarios import BOXES, GROUPS, SCENARIOS, TINY, USERS, spread
 from benchmarks.targets import TARGETS, Target, judge
 from fetchd.settings import load
 from tests import corpus
+from tests.lacking import lacking
 from tests.servers.dovecot import Dovecot
 
 MIXED = corpus.realistic(40, total=400_000)
@@ -278,7 +279,7 @@ def test_an_unknown_scenario_is_refused() -> None:
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if programs.missing(["cc"]):
         reason = programs.advice(["cc"])
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        lacking(reason)
     return compile_tools(tmp_path_factory.mktemp("tools"))
 
 
@@ -412,7 +413,7 @@ def test_a_contestant_does_the_work_and_remembers_it(
     tools: Path, server: Dovecot, open_path: Path, who: Contestant
 ) -> None:
     if absent := programs.missing(who.needs):
-        pytest.skip(programs.advice(absent))
+        lacking(programs.advice(absent))
     task = Task(open_path / "task", tools, server.port.pop3, ("mixed",))
     fresh(task)
     made = run_once(who, task, served(server, "mixed"))
@@ -438,7 +439,7 @@ def test_a_contestant_does_the_work_over_imap(
     tools: Path, server: Dovecot, open_path: Path, who: Contestant
 ) -> None:
     if absent := programs.missing(who.needs):
-        pytest.skip(programs.advice(absent))
+        lacking(programs.advice(absent))
     task = imap_task(server, open_path / "task", tools, "mixed")
     expected = Expected.of(served_imap(server, "mixed"))
     made = run_once(who, task, expected)
@@ -453,7 +454,7 @@ def test_whoever_knows_all_mail_of_an_account_brings_nothing_but_flags(
     tools: Path, server: Dovecot, tmp_path: Path, who: Contestant
 ) -> None:
     if absent := programs.missing(who.needs):
-        pytest.skip(programs.advice(absent))
+        lacking(programs.advice(absent))
     task = imap_task(server, tmp_path / "task", tools, "boxes")
     expected = Expected.of(served_imap(server, "boxes", "INBOX", "Box 2", "Box 3"))
     run_once(replace(who, prepare=who.hurried or who.prepare), task, expected)
@@ -475,7 +476,7 @@ def test_whoever_knows_all_mail_of_an_account_brings_nothing_but_flags(
 @pytest.mark.live
 def test_a_rehearsal_goes_through_whole_scenarios(tools: Path, open_path: Path) -> None:
     if absent := programs.missing(MBSYNC.needs):
-        pytest.skip(programs.advice(absent))
+        lacking(programs.advice(absent))
     asked = ["imap-nochange", "imap-flags", "--rehearse", "2", "--rounds", "2"]
     command = [sys.executable, "-m", "benchmarks.run", *asked, "--work", str(open_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

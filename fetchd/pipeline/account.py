@@ -45,7 +45,7 @@ async def sync_account(errand: Errand, tools: Tools, turn: Turn) -> RunReport:
             if run is None:
                 return report
             work = _visit_until_done(errand, tools, report)
-            await under_lease(errand.account, tools, work, report)
+            await under_lease(errand.account, tools.storage, tools.now, work, report)
         with report.shelter(Scope.ACCOUNT, errand.account):
             tools.progress.phase(errand.account, "delivering")
             await tools.deliveries.settle_together(errand.destinations)

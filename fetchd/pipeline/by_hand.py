@@ -11,17 +11,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from fetchd.catalog import inventory as inventories
 from fetchd.catalog import leases, runs
 from fetchd.catalog.inventory import MailboxState
 from fetchd.contracts import Session
-from fetchd.destinations import open_destination
 from fetchd.errors import MailboxUnavailable, ServerUnavailable
-from fetchd.pipeline.committer import Committer
-from fetchd.pipeline.deliver import Deliveries
+from fetchd.pipeline.at_work import at_work, utc_now
 from fetchd.pipeline.errand import Errand, errands
 from fetchd.pipeline.fetch import Fetcher
 from fetchd.pipeline.lease import LEASE, under_lease
@@ -29,7 +27,7 @@ from fetchd.pipeline.looking import looked_at, shown, the_mailbox
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.storage import Storage
 from fetchd.pipeline.survey import Survey, survey_mailbox
-from fetchd.pipeline.tools import Tools, Unwatched
+from fetchd.pipeline.tools import Tools
 from fetchd.policy.plan import Known, Listing, RemoteMessage, RemoteState
 from fetchd.settings import Settings
 from fetchd.values import Struct
@@ -70,10 +68,6 @@ class ByHand:
         return here and self.report.ok
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 async def fetch_by_hand(
     settings: Settings,
     account: str,
@@ -82,19 +76,21 @@ async def fetch_by_hand(
     storage: Storage,
     *,
     stop: asyncio.Event,
-    now: Callable[[], datetime] = _now,
+    now: Callable[[], datetime] = utc_now,
 ) -> ByHand:
     """Fetch these messages of one mailbox now.
 
     AccountBusy while another process syncs the account; what stops all of it is raised.
     """
     errand = _without_limit(settings, account, storage)
-    async with _at_work(settings, errand, storage, stop, now) as tools, _leased(errand, tools):
+    work = at_work(settings, errand.destinations, storage, stop, now=now)
+    async with work as (tools, _), _leased(errand, tools):
         hand = _Hand(errand, mailbox, tuple(dict.fromkeys(uids)), tools)
-        await under_lease(account, tools, hand.fetch(), hand.report)
+        await under_lease(account, storage, now, hand.fetch(), hand.report)
         if not hand.chosen and hand.report.failures:
             raise hand.report.failures[0].error
         await tools.deliveries.settle(errand.destinations)
+        await tools.committer.flush()
         hand.report.count_deliveries(tools.deliveries.take_tally(account))
         outcomes = await storage.blocking(lambda: tuple(hand.outcomes()))
         return ByHand(hand.report, hand.name, outcomes)
@@ -106,35 +102,6 @@ def _without_limit(settings: Settings, name: str, storage: Storage) -> Errand:
     accounts = {**settings.accounts, name: account}
     (errand,) = errands(settings.model_copy(update={"accounts": accounts}), [name], storage)
     return errand
-
-
-@asynccontextmanager
-async def _at_work(
-    settings: Settings,
-    errand: Errand,
-    storage: Storage,
-    stop: asyncio.Event,
-    now: Callable[[], datetime],
-) -> AsyncIterator[Tools]:
-    """Committer and destinations of this one account, closed behind it."""
-    committer = Committer(storage, now)
-    sessions = {
-        name: open_destination(name, settings.destinations[name]) for name in errand.destinations
-    }
-    deliveries = Deliveries(storage, committer, sessions, now)
-    committing = asyncio.create_task(committer.run())
-    try:
-        yield Tools(storage, committer, deliveries, now, stop, Unwatched())
-        await committer.flush()
-    except asyncio.CancelledError:
-        if committing.done():
-            committing.result()  # a committer that dies has words of its own
-        raise
-    finally:
-        committing.cancel()
-        await asyncio.wait({committing})
-        await committer.close()
-        await deliveries.close()
 
 
 @asynccontextmanager

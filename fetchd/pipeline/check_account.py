@@ -19,6 +19,7 @@ from fetchd.auth.secrets import read_secret
 from fetchd.contracts import ServerFacts, Session
 from fetchd.errors import FetchdError, TlsFailed
 from fetchd.pipeline.findings import Finding, Level
+from fetchd.pipeline.untouched import untouched
 from fetchd.policy.plan import Listing
 from fetchd.settings import Account
 from fetchd.sources import open_session
@@ -65,17 +66,8 @@ async def check_account(account: Account) -> list[Finding]:
 
 async def _look(session: Session) -> list[Listing]:
     """What is there, and a farewell that removes nothing."""
-    try:
+    async with untouched(session):
         found = [await session.list(mailbox) for mailbox in await session.mailboxes()]
-        # RFC 2449 §6.7: with EXPIRE 0, QUIT removes whatever was handed over, and a
-        # server without UIDL and TOP has handed over everything to be listed.
-        if session.facts.expire_days == 0:
-            await session.abort()
-        else:
-            await session.close()
-    except BaseException:
-        await session.abort()
-        raise
     return [listing for listing in found if listing is not None]
 
 

@@ -1,21 +1,25 @@
 """Work that is done only while this process holds the account's lease."""
 
 import asyncio
-from collections.abc import Coroutine
-from datetime import timedelta
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
 from typing import Any
 
 from fetchd.catalog import leases
 from fetchd.errors import AccountBusy, Scope
 from fetchd.pipeline.report import RunReport
-from fetchd.pipeline.tools import Tools
+from fetchd.pipeline.storage import Storage
 
 LEASE = timedelta(minutes=1)
 RENEWAL = 20.0  # seconds: three tries before it expires
 
 
 async def under_lease(
-    account: str, tools: Tools, work: Coroutine[Any, Any, None], report: RunReport
+    account: str,
+    storage: Storage,
+    now: Callable[[], datetime],
+    work: Coroutine[Any, Any, None],
+    report: RunReport,
 ) -> None:
     """Do the work, renewing the lease; account-wide failures go into the report.
 
@@ -24,7 +28,7 @@ async def under_lease(
     """
     with report.shelter(Scope.ACCOUNT, account):
         task = asyncio.create_task(work)
-        keeper = asyncio.create_task(_keep(account, tools))
+        keeper = asyncio.create_task(_keep(account, storage, now))
         try:
             await asyncio.wait({task, keeper}, return_when=asyncio.FIRST_COMPLETED)
             if keeper.done():
@@ -36,12 +40,12 @@ async def under_lease(
         task.result()
 
 
-async def _keep(account: str, tools: Tools) -> None:
+async def _keep(account: str, storage: Storage, now: Callable[[], datetime]) -> None:
     """Renew until cancelled; AccountBusy when the lease is lost."""
     while True:
         await asyncio.sleep(RENEWAL)
-        until = tools.now() + LEASE
-        if not await tools.storage.blocking(leases.renew, tools.storage.catalog, account, until):
+        until = now() + LEASE
+        if not await storage.blocking(leases.renew, storage.catalog, account, until):
             raise AccountBusy(f"Another process took over account {account}.")
 
 

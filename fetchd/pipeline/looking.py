@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from fetchd.contracts import Session
 from fetchd.errors import UsageError
 from fetchd.pipeline.errand import Errand
+from fetchd.pipeline.untouched import untouched
 from fetchd.policy.mailboxes import Mailbox, locate
 from fetchd.sources.imap import ImapSession
 from fetchd.telemetry import printable
@@ -21,17 +22,8 @@ LIKENESS = 0.5  # of 1; difflib's own 0.6 finds no "Würfel & Co" for "Wurfel"
 @asynccontextmanager
 async def looked_at(errand: Errand) -> AsyncIterator[Session]:
     """An open session that removes nothing, not even by its farewell."""
-    session = await errand.open(True)
-    try:
+    async with untouched(await errand.open(True)) as session:
         yield session
-        # RFC 2449 §6.7: with EXPIRE 0, QUIT removes whatever was handed over.
-        if session.facts.expire_days == 0:
-            await session.abort()
-        else:
-            await session.close()
-    except BaseException:
-        await session.abort()
-        raise
 
 
 async def existing_mailboxes(session: Session) -> Sequence[Mailbox]:

@@ -17,6 +17,7 @@ from fetchd.pipeline.round import Turns
 from fetchd.pipeline.storage import Storage
 from fetchd.pipeline.survey import Survey, survey_mailbox
 from fetchd.pipeline.thin import retirement_of
+from fetchd.pipeline.untouched import untouched
 from fetchd.policy.plan import RemoteMessage, RemoteState
 from fetchd.policy.retention import Reasons
 from fetchd.settings import Settings
@@ -73,22 +74,16 @@ async def plan_round(
 
 async def _plan_account(errand: Errand, storage: Storage) -> AccountPlan:
     try:
-        session = await errand.open(False)
-        states = await storage.blocking(inventories.mailbox_states, storage.catalog, errand.account)
-        try:
+        async with untouched(await errand.open(False)) as session:
+            states = await storage.blocking(
+                inventories.mailbox_states, storage.catalog, errand.account
+            )
             plans = [
                 await _plan_if_open(
                     session, mailbox, states.get(mailbox, MailboxState()), errand, storage
                 )
                 for mailbox in await session.mailboxes()
             ]
-            if session.facts.expire_days == 0:
-                await session.abort()  # at QUIT such a server deletes whatever was looked at
-            else:
-                await session.close()
-        except BaseException:
-            await session.abort()
-            raise
     except FetchdError as error:
         if error.scope > Scope.ACCOUNT:
             raise

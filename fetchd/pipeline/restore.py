@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from fetchd.catalog import leases, restoring
@@ -27,14 +27,13 @@ from fetchd.errors import (
     TlsFailed,
     UsageError,
 )
-from fetchd.pipeline.committer import Committer
-from fetchd.pipeline.deliver import Deliveries
+from fetchd.pipeline.at_work import utc_now
 from fetchd.pipeline.errand import Errand, errands
 from fetchd.pipeline.lease import LEASE, under_lease
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.restore_mailbox import MailboxReport, Work, restore_mailbox
 from fetchd.pipeline.storage import Storage
-from fetchd.pipeline.tools import Progress, Tools
+from fetchd.pipeline.tools import Progress
 from fetchd.policy.patterns import pattern, wanted
 from fetchd.policy.restoring import role_of
 from fetchd.settings import Settings
@@ -71,10 +70,6 @@ class RestoreReport:
         return self.failure is None and all(mailbox.ok for mailbox in self.mailboxes)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 async def restore(
     settings: Settings,
     wish: Wish,
@@ -82,7 +77,7 @@ async def restore(
     *,
     progress: Progress,
     stop: asyncio.Event,
-    now: Callable[[], datetime] = _now,
+    now: Callable[[], datetime] = utc_now,
 ) -> RestoreReport:
     """Put mail back; UsageError where the wish makes no sense, else all is in the report."""
     (errand,) = errands(settings, [wish.to], storage)
@@ -154,11 +149,9 @@ async def _under_lease(
     try:
         if abandoned:
             await asyncio.sleep(SETTLE)
-        committer = Committer(storage, now)
-        deliveries = Deliveries(storage, committer, {}, now)
-        tools = Tools(storage, committer, deliveries, now, work.stop, progress)
         run = RunReport(account)
-        await under_lease(account, tools, _until_done(errand, work, report, progress), run)
+        putting = _until_done(errand, work, report, progress)
+        await under_lease(account, storage, now, putting, run)
         report.failure = next((failure.error for failure in run.failures), None)
     finally:
         await storage.blocking(leases.release, catalog, account)

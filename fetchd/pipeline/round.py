@@ -10,23 +10,18 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from fetchd.catalog import outbox
-from fetchd.destinations import open_destination
 from fetchd.pipeline.account import sync_account
-from fetchd.pipeline.committer import Committer
-from fetchd.pipeline.deliver import Deliveries, Tally
+from fetchd.pipeline.at_work import at_work, utc_now
+from fetchd.pipeline.deliver import Tally
 from fetchd.pipeline.errand import Errand, errands
 from fetchd.pipeline.keep import let_expire
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.storage import Storage
 from fetchd.pipeline.tools import Progress, Tools
 from fetchd.settings import Settings
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(slots=True)
@@ -69,7 +64,7 @@ async def sync_round(
     progress: Progress,
     stop: asyncio.Event,
     confirm_retire: bool = False,
-    now: Callable[[], datetime] = _now,
+    now: Callable[[], datetime] = utc_now,
 ) -> Round:
     """Sync these accounts, or all, once; one bad account never stops the others.
 
@@ -77,22 +72,12 @@ async def sync_round(
     disk that is full, a catalog that cannot be written.
     """
     chosen = errands(settings, names, storage)
-    committer = Committer(storage, now)
-    sessions = {
-        name: open_destination(name, destination)
-        for name, destination in settings.destinations.items()
-    }
-    deliveries = Deliveries(storage, committer, sessions, now)
-    tools = Tools(storage, committer, deliveries, now, stop, progress, confirm_retire)
     turns = Turns(settings.limits.connections, settings.limits.connections_per_host)
-    committing = asyncio.create_task(committer.run())
-    try:
+    async with at_work(
+        settings, settings.destinations, storage, stop,
+        progress=progress, confirm_retire=confirm_retire, now=now,
+    ) as (tools, committing):  # fmt: skip
         return await _all(settings, chosen, tools, turns, committing)
-    finally:
-        committing.cancel()
-        await asyncio.wait({committing})
-        await committer.close()
-        await deliveries.close()
 
 
 async def _all(

@@ -18,22 +18,19 @@ Two connections, since hints that come during a sync must not get lost in its an
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import aclosing, asynccontextmanager
-from datetime import UTC, datetime
+from collections.abc import Coroutine
+from contextlib import aclosing
 from typing import Any, TypeVar
 
-from fetchd.destinations import open_destination
 from fetchd.errors import FetchdError, UsageError
 from fetchd.pipeline.account import Turn
-from fetchd.pipeline.committer import Committer
-from fetchd.pipeline.deliver import Deliveries
+from fetchd.pipeline.at_work import at_work
 from fetchd.pipeline.errand import Errand, errands
 from fetchd.pipeline.looking import the_mailbox
 from fetchd.pipeline.resync import Hearer, Resync, Timing, Waiting, Watching, passes
 from fetchd.pipeline.round import Turns
 from fetchd.pipeline.storage import Storage
-from fetchd.pipeline.tools import Tools, Unwatched
+from fetchd.pipeline.tools import Tools
 from fetchd.settings import ImapAccount, Settings
 from fetchd.sources.imap import ImapSession
 from fetchd.sources.imap_watch import ImapWatch
@@ -58,7 +55,7 @@ async def watch(
     check(settings, name)
     (errand,) = errands(settings, [name], storage)
     turns = Turns(settings.limits.connections, settings.limits.connections_per_host)
-    async with _at_work(settings, errand, storage, stop) as (tools, committing):
+    async with at_work(settings, errand.destinations, storage, stop) as (tools, committing):
         watching = asyncio.create_task(
             watch_account(
                 errand, tools, lambda: turns.turn(errand.host), hearer,
@@ -110,29 +107,6 @@ def check(settings: Settings, name: str) -> None:
             "watching takes two connections: one hears of news, the other brings it home",
             advice=f"Set {' and '.join(scarce)} to 2, or run 'fetchd sync {name}' from a timer.",
         )
-
-
-@asynccontextmanager
-async def _at_work(
-    settings: Settings, errand: Errand, storage: Storage, stop: asyncio.Event
-) -> AsyncIterator[tuple[Tools, "asyncio.Task[None]"]]:
-    """Committer and destinations of this one account, closed behind it."""
-
-    def now() -> datetime:
-        return datetime.now(UTC)
-
-    committer = Committer(storage, now)
-    sessions = {
-        name: open_destination(name, settings.destinations[name]) for name in errand.destinations
-    }
-    deliveries = Deliveries(storage, committer, sessions, now)
-    committing = asyncio.create_task(committer.run())
-    try:
-        yield Tools(storage, committer, deliveries, now, stop, Unwatched()), committing
-    finally:
-        await _end(committing)
-        await committer.close()
-        await deliveries.close()
 
 
 class _Watch:

@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from fetchd.errors import LocalProtocolError, RemoteProtocolError
+from fetchd.protocol.limits import MAX_BODY
 from fetchd.values import Struct
 
 MAX_LINE = 8192  # RFC 2449 §4 allows 512, servers exceed it, poplib dies at 2,048
 MAX_BLOCK = 64 << 20  # octets of one listing
 MAX_BLOCK_LINES = 1_000_000  # as mpop
-MAX_BODY = 2 << 30  # octets of one message; the announced size is not trusted
 MAX_STRAY_LINES = 16  # lines of prose after the greeting that some servers send
 
 _BODY_END = b"\r\n.\r\n"  # RFC 1939 §3; a dot between bare LFs ends nothing

@@ -24,7 +24,7 @@ from fetchd.policy.restoring import Present, wire_text
 from fetchd.protocol.imap import commands, names
 from fetchd.protocol.imap.commands import Message
 from fetchd.protocol.imap.events import Completed
-from fetchd.protocol.imap.rules import Command, Upload
+from fetchd.protocol.imap.rules import Command
 from fetchd.protocol.imap.types import (
     Code,
     Exists,
@@ -36,7 +36,7 @@ from fetchd.protocol.imap.types import (
 )
 from fetchd.sources.imap import ImapSession
 from fetchd.sources.imap_listing import Lister
-from fetchd.values import Struct, replace
+from fetchd.values import Struct
 
 _MESSAGE_ID = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]"
 _ALL = b"1:*"
@@ -210,9 +210,10 @@ class ImapTarget:
         MailboxUnavailable or ServerUnavailable where others would fare no better.
         """
         messages = [
-            Message(one.body.size, one.flags, one.date, self._is_utf8(one.body)) for one in letters
+            Message(one.body.size, one.flags, one.date, self._is_utf8(one.body), one.nul)
+            for one in letters
         ]
-        command = _with_binary(commands.append(mailbox.wire, messages), letters)
+        command = commands.append(mailbox.wire, messages)
         flight = await self._client.upload(command, (one.body.chunks() for one in letters))
         answer = flight.completed[0]
         if answer.ok:
@@ -245,13 +246,3 @@ def _refused(answer: Completed, what: str) -> FetchdError:
 
 def _name(answer: Completed) -> str:
     return answer.code.name if answer.code is not None else ""
-
-
-def _with_binary(command: Command, letters: Sequence[Letter]) -> Command:
-    """The same with literal8 for those that hold NUL octets."""
-    nul = iter(letters)
-    parts = tuple(
-        replace(part, binary=next(nul).nul or part.binary) if isinstance(part, Upload) else part
-        for part in command.parts
-    )
-    return Command(command.verb, parts)

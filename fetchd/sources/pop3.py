@@ -35,8 +35,9 @@ from fetchd.message import HEADER_LIMIT, header_digest, header_of, is_distinctiv
 from fetchd.policy.plan import Listing, RemoteMessage
 from fetchd.protocol.pop3 import BodyChunk, BodyEnd, Reply, parse_listing
 from fetchd.sources.identity import listed, named, nameless, unclear
-from fetchd.sources.incoming import Arrivals, Sizes
+from fetchd.sources.incoming import Sizes
 from fetchd.sources.login import Watch, unwatched
+from fetchd.sources.pop3_arrivals import Arrivals
 from fetchd.sources.pop3_login import Entrance, Pop3Access, announced, enter, first_number
 from fetchd.telemetry import Transcript
 from fetchd.values import replace

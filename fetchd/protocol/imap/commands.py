@@ -25,12 +25,16 @@ _SET = re.compile(rb"[1-9][0-9]{0,9}(?::(?:[1-9][0-9]{0,9}|\*))?(?:,[1-9][0-9:]*
 
 
 class Message(Struct, frozen=True):
-    """What APPEND is told of a message; `utf8` wraps it as RFC 6855 §4 wants it."""
+    """What APPEND is told of a message; `utf8` wraps it as RFC 6855 §4 wants it.
+
+    `binary`: it holds NUL octets, for which only literal8 has room (RFC 3516).
+    """
 
     size: int
     flags: tuple[str, ...] = ()
     date: datetime | None = None
     utf8: bool = False
+    binary: bool = False
 
 
 class Known(Struct, frozen=True):
@@ -140,7 +144,8 @@ def append(name: bytes, messages: Sequence[Message]) -> Command:
         if message.date is not None:
             head += b" " + write_date(message.date)
         wrapped = b" UTF8 (" if message.utf8 else b" "
-        parts += [head + wrapped, Upload(message.size, message.utf8), b")" * message.utf8]
+        literal = Upload(message.size, message.utf8 or message.binary)
+        parts += [head + wrapped, literal, b")" * message.utf8]
     return _command("APPEND", _string(name), *parts)
 
 

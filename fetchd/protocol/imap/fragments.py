@@ -14,9 +14,9 @@ they are cut: each is looked at once and copied once.
 import re
 
 from fetchd.errors import RemoteProtocolError
+from fetchd.protocol.limits import MAX_BODY
 from fetchd.values import Struct
 
-MAX_BODY = 2 << 30  # octets of one message
 MAX_EARLY_LINE = 64 << 10  # octets of a response before the login
 MAX_LINE = 16 << 20  # octets of a response beside its literals: SEARCH with two million UIDs
 MAX_GATHERED = 16 << 20  # octets of all literals of a response but the body

@@ -39,7 +39,7 @@ from fetchd.protocol.imap.events import (
 from fetchd.protocol.imap.fast import read_fast
 from fetchd.protocol.imap.fetch import Items
 from fetchd.protocol.imap.flight import Flight
-from fetchd.protocol.imap.fragments import MAX_BODY, MAX_LINE, Cutter, Head, Response
+from fetchd.protocol.imap.fragments import MAX_LINE, Cutter, Head, Response
 from fetchd.protocol.imap.parse import read_greeting, read_tagged, read_untagged
 from fetchd.protocol.imap.rules import Command
 from fetchd.protocol.imap.types import (
@@ -54,6 +54,7 @@ from fetchd.protocol.imap.types import (
     Status,
     Untagged,
 )
+from fetchd.protocol.limits import MAX_BODY
 
 MAX_UNREADABLE = 1_000  # responses of one session; more is another protocol
 
