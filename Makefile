@@ -15,7 +15,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: $(VENV)/.installed
 	$(BIN)/python -m fetchd.demo
 
-test: $(VENV)/.installed servers cyrus rivals
+test: $(VENV)/.installed servers cyrus postfix mutt rivals
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(VENV)/.installed
@@ -51,15 +51,21 @@ servers:
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SERVERS) >/dev/null; \
 	  else echo "For the tests against real servers: sudo apt-get install $(SERVERS)"; fi; fi
 
-# The second IMAP server of the suite, unpacked and not installed: its package depends on a
-# mail transport agent, and nothing of it may start. Libraries come only where they lack.
-CYRUS := cyrus-common cyrus-imapd
-.PHONY: cyrus
-cyrus:
-	@if ! [ -e $(VENV)/cyrus ] && command -v apt-get >/dev/null; then \
+# Unpacked and not installed: the packages of these either start a server or depend on one that
+# would. Libraries come only where they lack. Cyrus is the second IMAP server of the suite, Postfix
+# the mail server that we deliver to, mutt the reader of what we delivered.
+CYRUS   := cyrus-common cyrus-imapd
+POSTFIX := postfix
+MUTT    := mutt
+.PHONY: cyrus postfix mutt
+cyrus:   packages := $(CYRUS)
+postfix: packages := $(POSTFIX)
+mutt:    packages := $(MUTT)
+cyrus postfix mutt:
+	@if ! [ -e $(VENV)/$@ ] && command -v apt-get >/dev/null; then \
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq; fi; \
-	  sh tests/servers/unpack.sh $(VENV)/cyrus $(CYRUS) || \
-	  echo "For the tests against Cyrus IMAP: sudo apt-get update, then make cyrus"; fi
+	  sh tests/servers/unpack.sh $(VENV)/$@ $(packages) || \
+	  echo "For the tests against $@: sudo apt-get update, then make $@"; fi
 
 lock:
 	$(BIN)/pip install --quiet pip-tools

@@ -5,15 +5,24 @@ a source of secrets owe each other. Implementations live on the floors above;
 `tests/contracts/` runs one suite per seam against every implementation.
 """
 
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fetchd.message import Summary
 from fetchd.policy.plan import Listing, RemoteMessage
+from fetchd.policy.retry import RELAY, Schedule
 from fetchd.values import Struct
 
 # -- Octets ---------------------------------------------------------------------
@@ -116,6 +125,8 @@ class QueuedDelivery(Struct, frozen=True):
     uid: bytes
     queued_at: datetime
     key: str  # unique per destination: names the file in a Maildir, finds it after a crash
+    folder: str = ""  # where a route wants it, "" where the destination says
+    label: str = ""  # that routes give it, joined by blanks
 
 
 class Commit(Struct, frozen=True):
@@ -161,6 +172,9 @@ class Outgoing(Struct, frozen=True):
     mailbox: str = ""  # where it was found
     flags: str = ""  # as IMAP told them
     arrived: datetime | None = None
+    folder: str = ""  # where a route wants it, levels joined by "/"
+    label: str = ""  # that routes give it: keywords, joined by blanks
+    done: tuple[str, ...] = ()  # recipients who have it already
 
 
 class Change(Struct, frozen=True):
@@ -182,15 +196,70 @@ class Outcome(StrEnum):
 
 
 class Settled(Struct, frozen=True):
-    """What became of one delivery; `reply` is the peer's word or our error's."""
+    """What became of one delivery; `reply` is the peer's word or our error's.
+
+    `doubtful`: it is deferred, and yet the peer may have accepted it. `done` are the
+    recipients who have it although not all of them do.
+    """
 
     id: int
     outcome: Outcome
     reply: str = ""
+    doubtful: bool = False
+    done: tuple[str, ...] = ()
+
+
+Watch = Callable[[str, str], None]  # a step that succeeded, and what it found
+
+
+def unwatched(_step: str, _found: str) -> None:
+    """Nobody wants to know."""
+
+
+class Terms(Struct, frozen=True):
+    """How a destination that is reached over connections wants to be served."""
+
+    connections: int = 1  # at once
+    per_minute: int | None = None  # messages; None: as many as it takes
+    in_order: bool = False  # an account's messages one after the other: it is a mailbox
+    batch: int = 1  # messages that one `carry` may be given
+    schedule: Schedule = RELAY
+
+
+class Courier(Protocol):
+    """One connection to a destination, which takes messages a few at a time."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the peer has all of a message and its answer is due: to be waited for."""
+
+    async def carry(self, letters: Sequence[Outgoing]) -> Sequence[Settled]:
+        """An outcome for each of them; what the peer did not accept for sure is deferred.
+
+        Raises, with nothing accepted, where the connection or the whole destination is
+        at fault; where the answer to what was sent whole is lost, the outcome is
+        deferred and doubtful, and the next call raises.
+        """
+
+    async def close(self) -> None:
+        """Part in good order, or hang up; never raises."""
+
+
+@runtime_checkable
+class Carrier(Protocol):
+    """A destination that is reached over connections: SMTP, LMTP, IMAP, a program."""
+
+    terms: Terms
+
+    async def open(self, watch: Watch = unwatched) -> Courier:
+        """Connect, encrypt, log in. The step that `watch` did not hear of has failed."""
+
+    async def probe(self, watch: Watch = unwatched) -> None:
+        """Whether it would take mail, asked without sending any; raises where it would not."""
 
 
 class DeliverySession(Protocol):
-    """An open destination. `put` many, then `settle`; nothing is a fact before `settle`."""
+    """An open destination on our disk. `put` many, then `settle`; before that nothing is a fact."""
 
     async def put(self, outgoing: Sequence[Outgoing]) -> None:
         """Hand messages over; trouble with one of them is told by `settle`."""

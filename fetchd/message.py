@@ -1,4 +1,4 @@
-"""What can be read off a message without parsing it: digests and a header summary.
+"""What can be read off a message without parsing it: digests, a header summary, addresses.
 
 Only the header is scanned, by bounded searches; a MIME tree is never built.
 Every function accepts any octets: a message without header, without body or
@@ -8,7 +8,7 @@ without a single line end is a message too.
 import hashlib
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.errors import HeaderParseError
@@ -18,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from fetchd.values import Struct
 
 HEADER_LIMIT = 256 * 1024  # longer headers are summarised from their beginning
+FIELDS_LIMIT = 1000  # of one header; those behind are not looked at
 
 _EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
@@ -36,6 +37,17 @@ _UNFOLDED = re.compile(rb"\n(?![ \t])")  # where one field ends and the next beg
 _DISTINCTIVE = re.compile(
     rb"^(?:message-id|received):[ \t]*(?:\r?\n[ \t]+)*\S", re.MULTILINE | re.IGNORECASE
 )
+_FIELD_NAME = re.compile(rb"[!-9;-~]+")  # RFC 5322 §3.6.8
+# What an address list is made of (RFC 5322 §3.4). Lengths are those of a line and of an
+# address, so that what never ends costs little wherever it begins.
+_TOKEN = re.compile(
+    r""""(?:[^"\\]|\\.){0,998}+"|<(?P<angle>(?:"(?:[^"\\]|\\.){0,320}+"|[^"<>])*+)>"""
+    r"""|\[[^\[\]]*+\]|(?P<mark>[,;:(])|\\.|[^"<\[,;:(\\]+|.""",
+    re.DOTALL,
+)
+_COMMENT = re.compile(r"[()]|\\.|[^()\\]+|\\", re.DOTALL)
+_LOCAL = re.compile(r"""(?:"(?:[^"\\]|\\.)*+")|[^\s@"<>(),;:\\\[\]]+""")
+_DOMAIN = re.compile(r"""\[[^\s\[\]]+\]|[^\s@"<>(),;:\\\[\]]+""")
 _SHOWN = frozenset((b"message-id", b"date", b"from", b"to", b"subject", b"received"))
 # Fields that a server may add or change between two looks at one message.
 _VOLATILE = frozenset(
@@ -93,6 +105,35 @@ def header_digest(header: bytes) -> bytes:
 def is_distinctive(header: bytes) -> bool:
     """Whether a header alone tells a message from all others: it was traced, or has an id."""
     return _DISTINCTIVE.search(header) is not None
+
+
+class Value(str):
+    """What a field says, decoded for people; `raw` is how it stands in the header."""
+
+    __slots__ = ("raw",)
+    raw: bytes
+
+
+def envelope_fields(header: bytes) -> dict[str, tuple[Value, ...]]:
+    """The fields of a header, by name in lower case; `header` is what `header_of` gives."""
+    found: dict[str, list[Value]] = {}
+    for field in _UNFOLDED.split(header, FIELDS_LIMIT)[:FIELDS_LIMIT]:
+        name, colon, raw = field.partition(b":")
+        if colon and _FIELD_NAME.fullmatch(name := name.rstrip()):
+            value = Value(_decoded(raw))
+            value.raw = raw
+            found.setdefault(name.lower().decode("ascii"), []).append(value)
+    return {name: tuple(values) for name, values in found.items()}
+
+
+def addresses(values: Iterable[Value]) -> tuple[str, ...]:
+    """The addresses in fields that list some, each once, their domains in lower case.
+
+    What stands in a display name or a comment is none; so it is read as it stands in the
+    header, since a decoded display name may look like a list of addresses.
+    """
+    listed = (text for value in values for text in _mailboxes(_unicode(value.raw)))
+    return tuple(dict.fromkeys(found for text in listed if (found := _address(text))))
 
 
 def examine(chunks: Iterable[bytes]) -> tuple[bytes, Summary, datetime | None]:
@@ -180,14 +221,18 @@ def _instant(date: str) -> datetime | None:
 
 def _decoded(raw: bytes) -> str:
     """One field for people: unfolded, RFC 2047 decoded, no control characters."""
-    text = _unicode(b" ".join(raw.split()))
+    text = _printable(_unicode(b" ".join(raw.split())))
     if "=?" in text:
+        # Behind the last "?=" no word ends; the library would look for that at each beginning.
+        end = text.rfind("?=") + 2
         # An unknown charset or a broken encoding is shown as it is.
         with suppress(LookupError, ValueError, HeaderParseError):
-            text = str(make_header(decode_header(text))) or text
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else " " for c in text)
+            text = _printable(str(make_header(decode_header(text[:end]))) + text[end:]) or text
     return text.strip()
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def _unicode(raw: bytes) -> str:
@@ -198,3 +243,47 @@ def _unicode(raw: bytes) -> str:
         except UnicodeDecodeError:
             continue
     return raw.decode("latin-1")
+
+
+def _mailboxes(text: str) -> Iterator[str]:
+    """What may be an address, in each member of a list: in angle brackets, or all there is."""
+    plain: list[str] = []
+    angled = endless = False
+    at = 0
+    while token := _TOKEN.match(text, at):
+        at = token.end()
+        if token["angle"] is not None:
+            yield token["angle"]
+            angled = True
+        elif token["mark"] is None:
+            plain.append(token[0])
+        elif token["mark"] in ",;":
+            if not angled:
+                yield "".join(plain)
+            plain, angled = [], False
+        elif token["mark"] == ":":  # the name of a group ends
+            plain = []
+        elif not endless:
+            end = _end_of_comment(text, at)
+            at, endless = end or at, end is None
+    if not angled:
+        yield "".join(plain)
+
+
+def _end_of_comment(text: str, at: int) -> int | None:
+    depth = 1
+    for token in _COMMENT.finditer(text, at):
+        depth += (token[0] == "(") - (token[0] == ")")
+        if depth == 0:
+            return token.end()
+    return None
+
+
+def _address(text: str) -> str:
+    """An addr-spec without blanks around its parts, "" where there is none."""
+    if text.startswith("@"):  # RFC 5322 §4.4: hops before the address, of old
+        text = text.partition(":")[2]
+    local, _, domain = text.rpartition("@")
+    local, domain = local.strip(), domain.strip().rstrip(".").lower()
+    fits = _LOCAL.fullmatch(local) and _DOMAIN.fullmatch(domain)
+    return f"{local}@{domain}" if fits and f"{local}{domain}".isprintable() else ""

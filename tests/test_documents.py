@@ -13,7 +13,7 @@ from typer.main import get_command
 from fetchd.cli.main import app
 from fetchd.policy.roles import ROLES
 from fetchd.settings import load
-from fetchd.settings.environment import table_of
+from fetchd.settings.environment import rows_of, table_of
 from fetchd.settings.model import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +39,7 @@ def keys(model: type[BaseModel] = Settings) -> Iterator[str]:
         below, named = table_of(field.annotation)
         if named is not None:
             below, _ = table_of(named)
+        below = below or rows_of(field.annotation)
         if below is None:
             yield name
         else:
@@ -54,7 +55,9 @@ def snippets() -> list[str]:
         text for block in texts for text in re.findall(r"<<'END'\n(.*?)\nEND", block, re.DOTALL)
     ]
     inline = re.findall(r"`(\w+ = [\[{][^`]*)`", README)
-    return [text for text in (*texts, *files, *inline) if re.match(r'\[\w+\.|\w+ = [\["{]', text)]
+    return [
+        text for text in (*texts, *files, *inline) if re.match(r'\[\w+\.|\[\[|\w+ = [\["{]', text)
+    ]
 
 
 @pytest.mark.parametrize("command", commands())
@@ -73,7 +76,8 @@ def test_every_settings_snippet_in_the_readme_loads(text: str, tmp_path: Path) -
     keys, _, tables = f"\n{text}".partition("\n[")
     written = f"{ACCOUNT}{keys}\n" + (f"[{tables}\n" if tables else "")
     data = tomllib.loads(written)
-    wanted = {name for one in data["accounts"].values() for name in one.get("deliver_to", [])}
+    deliverers = (*data["accounts"].values(), *data.get("routes", []))
+    wanted = {name for one in deliverers for name in one.get("deliver_to", [])}
     for name in wanted - data.get("destinations", {}).keys():
         written += f'[destinations.{name}]\nkind = "maildir"\npath = "{name}"\n'
     file = tmp_path / "fetchd.toml"
@@ -92,7 +96,7 @@ def test_every_rfc_that_the_code_names_is_in_the_readme() -> None:
     named = {number for text in SOURCES for number in re.findall(r"RFC (\d+)", text)}
     told = set(re.findall(r"\b(\d{4})\b", README[README.index("## Standards") :]))
     # Named for a detail (a date format, a wait), not as something that fetchd speaks.
-    details = {"2047", "5321", "5322", "6151", "6532", "8305"}
+    details = {"2047", "5233", "5321", "5322", "6151", "6532", "8305"}
     assert named - told - details == set()
 
 

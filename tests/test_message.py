@@ -1,12 +1,23 @@
-"""Header summaries and digests, for messages of every shape."""
+"""Header summaries, digests and addresses, for messages of every shape."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetchd.message import examine, header_digest, header_of, is_distinctive, summarize
+from fetchd.message import (
+    FIELDS_LIMIT,
+    HEADER_LIMIT,
+    addresses,
+    envelope_fields,
+    examine,
+    header_digest,
+    header_of,
+    is_distinctive,
+    summarize,
+)
 
 NOW = datetime(2030, 1, 31, tzinfo=UTC)
 
@@ -36,6 +47,7 @@ def test_header_of(message, header):
         (b"Subject: \xc4\xe3\xba\xc3\r\n", "你好"),  # raw GB18030
         (b"Subject: =?no-such-charset?q?x?=\r\n", "=?no-such-charset?q?x?="),
         (b"Subject: =?utf-8?b?!!!?=\r\n", "=?utf-8?b?!!!?="),
+        (b"Subject: =?utf-8?q?a?= b =?utf-8?q?c\r\n", "a b =?utf-8?q?c"),
         (b"Subject: a\x00b\x1b[31m\r\n", "a b [31m"),  # nothing reaches a terminal raw
         (b"X: y\r\n", ""),
     ],
@@ -108,3 +120,107 @@ def test_any_octets_have_a_summary(data):
     summary = summarize(data)
     assert len(summary.header_digest) == 32
     assert summary.subject.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("header", "fields"),
+    [
+        (b"", {}),
+        (b"A: 1\r\nB: 2\r\na:3\r\n", {"a": ("1", "3"), "b": ("2",)}),
+        (b"A: 1\nB: 2", {"a": ("1",), "b": ("2",)}),
+        (b"SUBJECT :\r\n folded\r\n\tover  lines \r\n", {"subject": ("folded over lines",)}),
+        (b"Subject: =?utf-8?q?W=C3=BCrfel?=\r\n", {"subject": ("Würfel",)}),
+        (b"Subject: W\xc3\xbcrfel\r\n", {"subject": ("Würfel",)}),
+        (b"Subject: a\x00\x1b[31m\r\n", {"subject": ("a  [31m",)}),
+        (b"X-Empty:\r\n", {"x-empty": ("",)}),
+        (b"A: b: c\r\n", {"a": ("b: c",)}),
+        # what is no field
+        (b"From me Mon Jan  1 00:00:00 2026\r\nA: 1\r\n", {"a": ("1",)}),
+        (b"no colon\r\nA: 1\r\n", {"a": ("1",)}),
+        (b" begins folded: x\r\nA: 1\r\n", {"a": ("1",)}),
+        (b": no name\r\nA: 1\r\n", {"a": ("1",)}),
+        (b"\xff: no name\r\nA: 1\r\n", {"a": ("1",)}),
+    ],
+)
+def test_the_fields_of_a_header(header, fields):
+    assert envelope_fields(header) == fields
+
+
+def test_no_more_fields_than_anybody_needs():
+    header = b"".join(b"X-%d: y\r\n" % n for n in range(FIELDS_LIMIT + 5))
+    assert [*envelope_fields(header)] == [f"x-{n}" for n in range(FIELDS_LIMIT)]
+
+
+def addressed(value: bytes) -> tuple[str, ...]:
+    return addresses(envelope_fields(b"To: " + value)["to"])
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        # as everyone writes them
+        (b"a@b.org", ["a@b.org"]),
+        (b"A.b+c@B.ORG", ["A.b+c@b.org"]),  # the local part is the host's business
+        (b"Ann <a@b.org>", ["a@b.org"]),
+        (b"a@b.org, Bob <b@b.org>,c@d", ["a@b.org", "b@b.org", "c@d"]),
+        (b"a@b.org,\r\n\tb@b.org", ["a@b.org", "b@b.org"]),
+        (b"a@b.org, a@B.org", ["a@b.org"]),
+        (b'"Ann, Dr." <a@b.org>', ["a@b.org"]),
+        (b"a@b.org (Ann (Dr.), c@d)", ["a@b.org"]),
+        (b"Team: a@b.org, Bob <b@b.org>;, c@d", ["a@b.org", "b@b.org", "c@d"]),
+        (b"undisclosed-recipients:;", []),
+        (b"<>", []),
+        (b"", []),
+        (b"<@hop.org,@hop2.org:a@b.org>", ["a@b.org"]),
+        (b'"a b"@c.org, "x@y"@c.org', ['"a b"@c.org', '"x@y"@c.org']),
+        (b'<"a>b"@c.org>', ['"a>b"@c.org']),
+        (b"a@[192.0.2.1], b@[IPv6:2001:db8::1]", ["a@[192.0.2.1]", "b@[ipv6:2001:db8::1]"]),
+        ("grüße@köln.example".encode(), ["grüße@köln.example"]),
+        # a name that looks like an address is none
+        (b"boss@corp.org <a@b.org>", ["a@b.org"]),
+        (b'"boss@corp.org" <a@b.org>', ["a@b.org"]),
+        (b'"boss@corp.org\\", <x@y>" <a@b.org>', ["a@b.org"]),
+        (b"=?utf-8?q?boss=40corp.org=2C?= <a@b.org>", ["a@b.org"]),
+        (b"=?utf-8?q?=3Cboss=40corp.org=3E?= <a@b.org>", ["a@b.org"]),
+        (b"=?utf-8?q?boss=40corp.org?=", []),
+        (b"(<boss@corp.org>) a@b.org", ["a@b.org"]),
+        (b"a@b.org (\\) <boss@corp.org>)", ["a@b.org"]),
+        (b"=?utf-8?q?(?= a@b.org <c@d>", ["c@d"]),
+        # as few should
+        (b"a @ b.org, c@d.", ["a@b.org", "c@d"]),
+        (b"a@b.org; c@d", ["a@b.org", "c@d"]),
+        (b"<a@b.org> <c@d>", ["a@b.org", "c@d"]),
+        (b"mailto:a@b.org", ["a@b.org"]),
+        (b'"Ann <a@b.org>', ["a@b.org"]),
+        (b"(Ann <a@b.org>", ["a@b.org"]),
+        (b"Ann a@b.org", []),
+        (b"Ann <a@b.org", []),
+        (b"ann, <root>, @b.org, a@, a@@b", []),
+        (b"a\x00@b.org, <c\x1b@d>, \x85@e", []),
+    ],
+)
+def test_addresses(value, found):
+    assert addressed(value) == (*found,)
+
+
+@given(st.binary(max_size=300) | st.text('a@b.<>()",;:\\[] =?q', max_size=60).map(str.encode))
+def test_any_octets_have_printable_addresses_or_none(value):
+    for found in addressed(value.replace(b"\n", b"")):
+        assert found.isprintable()
+        assert "@" in found
+        assert addressed(found.encode()) == (found,)
+
+
+HOSTILE = [
+    b"=?a?q?x", b"=?a?q?", b"=?utf-8?b?eA==?=", "=?a?q?x\u2028".encode(), b'"', b"(", b"<", b"[",
+    b'<\\"', b'"\\', b"(\\", b"()", b'[\\]"', b"a@", b"a@b,", b" ", b"\\",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_no_header_takes_more_time_than_its_length_explains(piece):
+    value = piece * (HEADER_LIMIT // len(piece) - 10)
+    started = time.process_time()
+    addressed(value)
+    summarize(b"Subject: " + value + b"\r\n\r\n")
+    assert time.process_time() - started < 5  # the square of it takes half a minute

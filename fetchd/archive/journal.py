@@ -150,16 +150,20 @@ def _read_remote(row: list[Any], places: list[_Place]) -> RemoteRecord:
 
 
 def _delivery(delivery: QueuedDelivery, places: dict[_Place, int]) -> list[Any]:
-    return [
+    row: list[Any] = [
         delivery.destination, delivery.digest.hex(),
         _number(places, (delivery.account, delivery.mailbox, delivery.queued_at)),
         delivery.uid.hex(), delivery.key,
     ]  # fmt: skip
+    if delivery.folder or delivery.label:  # only routes say so
+        row += [delivery.folder, delivery.label]
+    return row
 
 
 def _read_delivery(row: list[Any], places: list[_Place]) -> QueuedDelivery:
-    destination, digest, place, uid, key = row
+    destination, digest, place, uid, key, *routed = row
     account, mailbox, queued = places[place]
     return QueuedDelivery(
-        destination, bytes.fromhex(digest), account, mailbox, bytes.fromhex(uid), queued, key
-    )
+        destination, bytes.fromhex(digest), account, mailbox, bytes.fromhex(uid), queued, key,
+        *routed,
+    )  # fmt: skip

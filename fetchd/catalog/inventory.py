@@ -31,7 +31,7 @@ SELECT r.uid, r.state, r.size, r.first_seen, r.digest,
 WHERE r.mailbox_id = (SELECT id FROM mailbox WHERE account = ? AND name = ?) AND {}"""
 _STATE = (
     "SELECT listing_digest, asked_digest, rules, next_due, on_server, on_server_octets,"
-    " last_run_at, name FROM mailbox"
+    " last_run_at, caught_up, name FROM mailbox"
 )
 _PRESENT = "r.state IN ('stored', 'quarantined', 'retiring')"
 
@@ -46,6 +46,7 @@ class MailboxState(Struct, frozen=True):
     on_server: int = 0
     on_server_octets: int = 0
     last_run_at: datetime | None = None
+    caught_up: bool = False  # all that was there when we first looked is home
 
     def recognises(self, rules: str, now: datetime) -> bytes | None:
         """The digest of a listing of which nothing is left to be done, or None.
@@ -150,10 +151,9 @@ def mailbox_state(catalog: Catalog, account: str, mailbox: str) -> MailboxState:
 
 
 def _state(row: tuple[Any, ...]) -> MailboxState:
-    listing, asked, rules, due, count, octets, run, _ = row
-    return MailboxState(
-        listing, asked, rules, moment_or_none(due), count, octets, moment_or_none(run)
-    )
+    listing, asked, rules, due, count, octets, run, caught_up, _ = row
+    due, run = moment_or_none(due), moment_or_none(run)
+    return MailboxState(listing, asked, rules, due, count, octets, run, bool(caught_up))
 
 
 def knows_listing(catalog: Catalog, account: str) -> bool:
@@ -174,7 +174,7 @@ def save_mailbox_state(catalog: Catalog, account: str, mailbox: str, state: Mail
         )
         db.execute(
             "UPDATE mailbox SET listing_digest = ?, rules = ?, next_due = ?, on_server = ?,"
-            " on_server_octets = ?, last_run_at = ? WHERE id = ?",
+            " on_server_octets = ?, last_run_at = ?, caught_up = max(caught_up, ?) WHERE id = ?",
             (
                 None if spoilt else state.listing_digest,
                 state.rules,
@@ -182,6 +182,7 @@ def save_mailbox_state(catalog: Catalog, account: str, mailbox: str, state: Mail
                 state.on_server,
                 state.on_server_octets,
                 micros_or_none(state.last_run_at),
+                state.caught_up,
                 box,
             ),
         )

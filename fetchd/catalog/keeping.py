@@ -136,7 +136,7 @@ def facts(catalog: Catalog, digests: Sequence[bytes]) -> Commit:
     Written again where a segment goes, since its journal goes with it.
     """
     rows = catalog.each(
-        "SELECT digest, destination, account, mailbox, uid, queued_at, key, state"
+        "SELECT digest, destination, account, mailbox, uid, queued_at, key, folder, label, state"
         " FROM delivery WHERE digest IN ({}) ORDER BY id",
         digests,
     )
@@ -144,10 +144,10 @@ def facts(catalog: Catalog, digests: Sequence[bytes]) -> Commit:
         messages=tuple(_stored(row) for row in catalog.each(_MESSAGES, digests)),
         remotes=tuple(_remote(row) for row in catalog.each(_REMOTES, digests)),
         deliveries=tuple(
-            QueuedDelivery(destination, digest, account, mailbox, uid, moment(queued), key)
-            for digest, destination, account, mailbox, uid, queued, key, _ in rows
+            QueuedDelivery(destination, digest, account, mailbox, uid, moment(queued), *rest)
+            for digest, destination, account, mailbox, uid, queued, *rest, _ in rows
         ),
-        delivered=tuple((row[1], row[6]) for row in rows if row[7] in ("delivered", "dropped")),
+        delivered=tuple((row[1], row[6]) for row in rows if row[-1] in ("delivered", "dropped")),
     )
 
 

@@ -20,7 +20,8 @@ _OPEN = f"{UNSETTLED} AND state <> 'failed'"
 
 _OUTGOING = """
 SELECT d.id, d.destination, d.key, d.account, d.mailbox, d.uid, d.digest, m.size, d.queued_at,
-    d.attempts, s.path, m.frame_offset, m.frame_length, m.inner, coalesce(r.flags, ''), r.arrived
+    d.attempts, s.path, m.frame_offset, m.frame_length, m.inner, d.doubtful,
+    coalesce(r.flags, ''), r.arrived, d.folder, d.label, d.done
 FROM delivery d LEFT JOIN message m ON m.digest = d.digest
 LEFT JOIN segment s ON s.id = m.segment_id
 LEFT JOIN mailbox b ON b.account = d.account AND b.name = d.mailbox
@@ -29,8 +30,12 @@ WHERE d.state IN ('pending', 'deferred') AND d.id IN ({}) ORDER BY d.id"""
 
 _LISTING = """
 SELECT d.id, d.destination, d.account, d.state, d.attempts, d.not_before, d.last_reply,
-    d.queued_at, d.settled_at, d.digest, coalesce(m.sender, ''), coalesce(m.subject, '')
+    d.queued_at, d.settled_at, d.digest, coalesce(m.sender, ''), coalesce(m.subject, ''),
+    d.doubtful
 FROM delivery d LEFT JOIN message m ON m.digest = d.digest WHERE d.digest <> x''"""
+
+
+LONGEST_REPLY = 1000  # characters that are kept
 
 
 class OutgoingRow(Struct, frozen=True):
@@ -50,6 +55,9 @@ class OutgoingRow(Struct, frozen=True):
     location: Location | None
     flags: str = ""
     arrived: datetime | None = None
+    folder: str = ""
+    label: str = ""
+    done: tuple[str, ...] = ()  # recipients who have it already
 
 
 class DeliveryRow(Struct, frozen=True):
@@ -67,6 +75,7 @@ class DeliveryRow(Struct, frozen=True):
     digest: bytes
     sender: str
     subject: str
+    doubtful: bool  # the peer may have accepted it
 
 
 def claim_due(
@@ -82,15 +91,37 @@ def claim_due(
             f" AND destination IN ({marks}) AND owner IN ({free}) AND id > ? ORDER BY id LIMIT ?",
             (micros(now), *destinations, "", *dead, after, limit),
         ).fetchall()
-        held = [(catalog.owner, row[0]) for row in rows]
-        db.executemany("UPDATE delivery SET owner = ? WHERE id = ?", held)
-    inherited = {row[0] for row in rows if row[1]}
-    return _outgoing(catalog, [row[0] for row in rows], inherited)
+        # What a dead process held may have been accepted without our hearing of it.
+        held = [(catalog.owner, int(row[1] != ""), row[0]) for row in rows]
+        db.executemany(
+            "UPDATE delivery SET owner = ?, doubtful = max(doubtful, ?) WHERE id = ?", held
+        )
+    return outgoing(catalog, [row[0] for row in rows])
 
 
 def outgoing(catalog: Catalog, ids: Iterable[int]) -> list[OutgoingRow]:
     """These deliveries, which this process holds already."""
-    return _outgoing(catalog, ids, set())
+    return [_row(row) for row in catalog.each(_OUTGOING, ids)]
+
+
+def release(catalog: Catalog, ids: Iterable[int]) -> None:
+    """Let go of what was claimed and not even tried."""
+    with catalog.transaction(durable=False):
+        catalog.each(
+            "UPDATE delivery SET owner = '' WHERE state IN ('pending', 'deferred') AND id IN ({})",
+            ids,
+        )
+
+
+def postpone(catalog: Catalog, ids: Iterable[int], reply: str, not_before: datetime) -> None:
+    """Put off what cannot even be tried, since the whole destination is out of reach."""
+    with catalog.transaction():
+        catalog.each(
+            "UPDATE delivery SET state = 'deferred', owner = '', last_reply = ?, not_before = ?,"
+            " attempts = attempts + 1 WHERE state IN ('pending', 'deferred') AND id IN ({})",
+            ids,
+            before=(reply[:LONGEST_REPLY], micros(not_before)),
+        )
 
 
 class Owed(Struct, frozen=True):
@@ -136,15 +167,19 @@ def settle(
 ) -> None:
     """Record outcomes in one transaction; `not_before` says when deferred ones are due again."""
     at = micros(now)
-    alike: dict[tuple[str, int, str], list[int]] = {}
+    alike: dict[tuple[Any, ...], list[int]] = {}
     for one in settled:
         due = micros(not_before.get(one.id, now)) if one.outcome is Outcome.DEFERRED else 0
-        alike.setdefault((str(one.outcome), due, one.reply[:1000]), []).append(one.id)
+        reply, done = one.reply[:LONGEST_REPLY], " ".join(one.done)
+        what = (str(one.outcome), due, reply, int(one.doubtful), done, done)
+        alike.setdefault(what, []).append(one.id)
     with catalog.transaction():
         for what, ids in alike.items():
             catalog.each(
-                "UPDATE delivery SET state = ?, not_before = ?, last_reply = ?, settled_at = ?,"
-                " attempts = attempts + 1, owner = '' WHERE state <> 'delivered' AND id IN ({})",
+                "UPDATE delivery SET state = ?, not_before = ?, last_reply = ?,"
+                " doubtful = max(doubtful, ?), done = CASE WHEN ? = '' THEN done ELSE ? END,"
+                " settled_at = ?, attempts = attempts + 1, owner = ''"
+                " WHERE state <> 'delivered' AND id IN ({})",
                 ids,
                 before=(*what, at),
             )
@@ -206,21 +241,18 @@ def _owners(catalog: Catalog) -> list[str]:
     return [row[0] for row in catalog.rows(sql)]
 
 
-def _outgoing(catalog: Catalog, ids: Iterable[int], inherited: set[int]) -> list[OutgoingRow]:
-    return [_row(row, row[0] in inherited) for row in catalog.each(_OUTGOING, ids)]
-
-
-def _row(row: tuple[Any, ...], inherited: bool) -> OutgoingRow:
-    attempts = row[9]
+def _row(row: tuple[Any, ...]) -> OutgoingRow:
+    attempts, doubtful, flags, arrived, folder, label, done = row[9], *row[14:]
     place = Location(*row[10:14]) if row[10] is not None else None
-    tail = (row[7] or 0, moment(row[8]), attempts, attempts > 0 or inherited, place)
-    values: tuple[Any, ...] = (*row[:7], *tail, row[14], moment_or_none(row[15]))
+    tail = (row[7] or 0, moment(row[8]), attempts, attempts > 0 or bool(doubtful), place)
+    told = (flags, moment_or_none(arrived), folder, label, tuple(done.split()))
+    values: tuple[Any, ...] = (*row[:7], *tail, *told)
     return OutgoingRow(*values)
 
 
 def _line(row: tuple[Any, ...]) -> DeliveryRow:
     times = (moment(row[5]), row[6], moment(row[7]), moment_or_none(row[8]))
-    values: tuple[Any, ...] = (*row[:5], *times, *row[9:])
+    values: tuple[Any, ...] = (*row[:5], *times, *row[9:12], bool(row[12]))
     return DeliveryRow(*values)
 
 

@@ -43,11 +43,13 @@ ON CONFLICT (mailbox_id, uid) DO UPDATE SET size = excluded.size,
     arrived = excluded.arrived, object_id = excluded.object_id, labels = excluded.labels"""
 
 _DELIVERY = """
-INSERT INTO delivery (destination, key, digest, account, mailbox, uid, state, queued_at, owner)
-VALUES (?,?,?,?,?,?,'pending',?,?)
+INSERT INTO delivery (destination, key, digest, account, mailbox, uid, state, queued_at, owner,
+    folder, label)
+VALUES (?,?,?,?,?,?,'pending',?,?,?,?)
 ON CONFLICT (destination, key) DO UPDATE SET digest = excluded.digest,
     account = excluded.account, mailbox = excluded.mailbox, uid = excluded.uid,
-    queued_at = excluded.queued_at WHERE delivery.digest = x''"""
+    queued_at = excluded.queued_at, folder = excluded.folder, label = excluded.label
+WHERE delivery.digest = x''"""
 
 _DELIVERED = """
 INSERT INTO delivery (destination, key, digest, account, mailbox, uid, state, queued_at)
@@ -142,5 +144,5 @@ def _message_row(
 
 
 def _delivery_row(d: QueuedDelivery, owner: str) -> tuple[object, ...]:
-    queued = micros(d.queued_at)
-    return (d.destination, d.key, d.digest, d.account, d.mailbox, d.uid, queued, owner)
+    place = (d.account, d.mailbox, d.uid)
+    return (d.destination, d.key, d.digest, *place, micros(d.queued_at), owner, d.folder, d.label)

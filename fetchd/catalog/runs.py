@@ -72,9 +72,10 @@ def begin(catalog: Catalog, account: str, protocol: str, now: datetime) -> int:
     """A run starts; its id."""
     with catalog.transaction(durable=False) as db:
         db.execute(
-            "INSERT INTO account (name, protocol) VALUES (?,?)"
-            " ON CONFLICT (name) DO UPDATE SET protocol = excluded.protocol",
-            (account, protocol),
+            "INSERT INTO account (name, protocol, added_at) VALUES (?,?,?)"
+            " ON CONFLICT (name) DO UPDATE SET protocol = excluded.protocol,"
+            " added_at = coalesce(account.added_at, excluded.added_at)",
+            (account, protocol, micros(now)),
         )
         # Whoever holds the lease is the only one who runs: the others were killed.
         db.execute(
@@ -91,6 +92,25 @@ def begin(catalog: Catalog, account: str, protocol: str, now: datetime) -> int:
             (account, micros(now)),
         )
         return int(made.fetchone()[0])
+
+
+def added_at(catalog: Catalog, account: str) -> tuple[datetime | None, bool]:
+    """When the first run of the account began (None: not yet), and whether the last one is it."""
+    rows = catalog.rows(
+        "SELECT a.added_at, (SELECT max(r.started_at) FROM run r WHERE r.account = a.name)"
+        " FROM account a WHERE a.name = ?",
+        (account,),
+    )
+    return (moment_or_none(rows[0][0]), rows[0][0] == rows[0][1]) if rows else (None, True)
+
+
+def date_accounts(catalog: Catalog) -> None:
+    """After a rebuild: an account was added when the first of its messages was seen."""
+    with catalog.transaction() as db:
+        db.execute(
+            "UPDATE account SET added_at = (SELECT min(r.first_seen) FROM remote_message r"
+            " JOIN mailbox b ON b.id = r.mailbox_id WHERE b.account = account.name)"
+        )
 
 
 def pause(catalog: Catalog, account: str, now: datetime) -> datetime | None:

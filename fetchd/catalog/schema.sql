@@ -16,8 +16,24 @@ CREATE TABLE account (
 	lease_since BIGINT,
 	lease_until BIGINT,
 	facts VARCHAR DEFAULT '{}' NOT NULL,
+	added_at BIGINT,
 	PRIMARY KEY (name)
 );
+
+CREATE TABLE alert (
+	id INTEGER NOT NULL,
+	kind VARCHAR NOT NULL,
+	subject VARCHAR NOT NULL,
+	sentence VARCHAR DEFAULT '' NOT NULL,
+	advice VARCHAR DEFAULT '' NOT NULL,
+	times INTEGER DEFAULT 1 NOT NULL,
+	raised_at BIGINT NOT NULL,
+	last_at BIGINT NOT NULL,
+	over_at BIGINT,
+	PRIMARY KEY (id)
+);
+
+CREATE UNIQUE INDEX alert_open ON alert (kind, subject) WHERE over_at IS NULL;
 
 CREATE TABLE delivery (
 	id INTEGER NOT NULL,
@@ -34,6 +50,10 @@ CREATE TABLE delivery (
 	queued_at BIGINT NOT NULL,
 	settled_at BIGINT,
 	owner VARCHAR DEFAULT '' NOT NULL,
+	folder VARCHAR DEFAULT '' NOT NULL,
+	label VARCHAR DEFAULT '' NOT NULL,
+	doubtful INTEGER DEFAULT 0 NOT NULL,
+	done VARCHAR DEFAULT '' NOT NULL,
 	PRIMARY KEY (id),
 	CONSTRAINT delivery_key UNIQUE (destination, "key")
 );
@@ -41,6 +61,17 @@ CREATE TABLE delivery (
 CREATE INDEX delivery_digest ON delivery (digest);
 
 CREATE INDEX delivery_open ON delivery (destination, not_before) WHERE state IN ('pending', 'deferred', 'failed');
+
+CREATE TABLE destination (
+	name VARCHAR NOT NULL,
+	last_success BIGINT,
+	last_error VARCHAR DEFAULT '' NOT NULL,
+	last_remedy VARCHAR DEFAULT '' NOT NULL,
+	last_advice VARCHAR DEFAULT '' NOT NULL,
+	failures INTEGER DEFAULT 0 NOT NULL,
+	not_before BIGINT DEFAULT 0 NOT NULL,
+	PRIMARY KEY (name)
+);
 
 CREATE TABLE segment (
 	id INTEGER NOT NULL,
@@ -70,6 +101,7 @@ CREATE TABLE mailbox (
 	on_server INTEGER DEFAULT 0 NOT NULL,
 	on_server_octets BIGINT DEFAULT 0 NOT NULL,
 	last_run_at BIGINT,
+	caught_up INTEGER DEFAULT 0 NOT NULL,
 	PRIMARY KEY (id),
 	CONSTRAINT mailbox_name UNIQUE (account, name),
 	FOREIGN KEY(account) REFERENCES account (name)

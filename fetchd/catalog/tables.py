@@ -36,6 +36,7 @@ class Account(SQLModel, table=True):
     lease_since: int | None = Field(default=None, sa_type=BigInteger)
     lease_until: int | None = Field(default=None, sa_type=BigInteger)
     facts: str = _field("{}")
+    added_at: int | None = Field(default=None, sa_type=BigInteger)  # its first run
 
 
 class Mailbox(SQLModel, table=True):
@@ -51,6 +52,7 @@ class Mailbox(SQLModel, table=True):
     on_server: int = _field(0)
     on_server_octets: int = _field(0, sa_type=BigInteger)
     last_run_at: int | None = Field(default=None, sa_type=BigInteger)
+    caught_up: int = _field(0)  # all that was there when we first looked is home
 
 
 class RemoteMessage(SQLModel, table=True):
@@ -153,6 +155,44 @@ class Delivery(SQLModel, table=True):
     queued_at: int = Field(sa_type=BigInteger)
     settled_at: int | None = Field(default=None, sa_type=BigInteger)
     owner: str = _field("")
+    folder: str = _field("")
+    label: str = _field("")
+    doubtful: int = _field(0)  # the peer may have accepted it
+    done: str = _field("")  # recipients who have it although not all do, separated by spaces
+
+
+class Destination(SQLModel, table=True):
+    __tablename__ = "destination"
+    name: str = Field(primary_key=True)
+    last_success: int | None = Field(default=None, sa_type=BigInteger)
+    last_error: str = _field("")
+    last_remedy: str = _field("")
+    last_advice: str = _field("")
+    failures: int = _field(0)
+    not_before: int = _field(0, sa_type=BigInteger)
+
+
+class Alert(SQLModel, table=True):
+    __tablename__ = "alert"
+    __table_args__ = (
+        Index(
+            "alert_open",
+            "kind",
+            "subject",
+            unique=True,
+            sqlite_where=text("over_at IS NULL"),
+            postgresql_where=text("over_at IS NULL"),
+        ),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    kind: str
+    subject: str
+    sentence: str = _field("")
+    advice: str = _field("")
+    times: int = _field(1)
+    raised_at: int = Field(sa_type=BigInteger)
+    last_at: int = Field(sa_type=BigInteger)
+    over_at: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class Run(SQLModel, table=True):

@@ -61,9 +61,7 @@ def _begin(config: Path | None) -> "Settings":
 
     settings = load(config, os.environ)
     configure(settings.log.level, settings.log.format)
-    for account in settings.accounts.values():
-        if account.password is not None:
-            conceal(account.password.get_secret_value())
+    conceal(*settings.secrets)
     return settings
 
 

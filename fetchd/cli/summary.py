@@ -23,6 +23,7 @@ def tell(done: Round, seconds: float, *, stopped: bool) -> None:
     for account, tally in done.others.items():
         output.say(f"{account} (from earlier rounds): {', '.join(_delivered(tally))}")
         _tell_troubles(tally.troubles)
+    _tell_troubles(done.unreached)
     if len(done.reports) > 1:
         _tell_total(done.reports, seconds)
     if stopped:
@@ -39,6 +40,7 @@ def document(done: Round, seconds: float, *, stopped: bool) -> dict[str, Any]:
         "others": [
             {"account": account, **_tally(tally)} for account, tally in sorted(done.others.items())
         ],
+        "unreached": done.unreached,
     }
 
 

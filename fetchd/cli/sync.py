@@ -73,6 +73,8 @@ def _log(done: Round) -> None:
         _log_counts(report)
     for account, tally in done.others.items():
         _log_troubles(account, tally.troubles, failed=tally.failed)
+    for destination, why in done.unreached.items():
+        log().warning("destination.unreached", destination=destination, reason=why)
 
 
 def _log_troubles(account: str, troubles: Mapping[str, str], *, failed: int) -> None:

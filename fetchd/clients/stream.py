@@ -1,17 +1,12 @@
 """Octets over TCP and TLS with a deadline on every wait.
 
-`open_stream` connects, `start_tls` encrypts, `read` gives what has arrived,
-`write` never waits. This is the only place where OSError, ssl.SSLError and
-TimeoutError of the network become ConnectionFailed or TlsFailed.
-
-Each fault is one sentence that names the host and, as advice, what to do. To
-explain one more, add a row to _CERTIFICATE_FAULTS, _TLS_FAULTS or _NETWORK_FAULTS.
+`open_stream` connects, or `open_unix_stream` on this machine, `start_tls` encrypts,
+`read` gives what has arrived, `write` never waits. OSError, ssl.SSLError and TimeoutError
+of the network leave here as ConnectionFailed or TlsFailed (`network_faults`).
 """
 
 import asyncio
-import errno
 import hashlib
-import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -20,6 +15,7 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
+from fetchd.clients.network_faults import NOT_TLS, network_faults
 from fetchd.errors import ConnectionFailed, RemoteProtocolError, TlsFailed
 from fetchd.values import Struct
 
@@ -46,53 +42,12 @@ class TlsSettings(Struct, frozen=True):
     min_tls: str = "1.2"
 
 
-# OpenSSL's verify codes (x509_vfy.h) -> what to say, what to do
-_CERTIFICATE_FAULTS = {
-    9: ("is not valid yet", "Check the clock of this machine."),
-    10: ("has expired", "Ask the provider to renew it; until then 'fingerprint' can pin it."),
-    18: ("is self-signed", "Name its authority in ca_file, or pin it with 'fingerprint'."),
-    19: ("comes from an authority unknown here", "Name that authority in ca_file."),
-    20: ("comes from an authority unknown here", "Name that authority in ca_file."),
-    21: ("comes without the authority that signed it", "Name that authority in ca_file."),
-    62: ("is for another host name", "Set host to the name in the certificate."),
-    64: ("is not for this IP address", "Set host to the name in the certificate."),
-}
-_NOT_TLS = ("does not speak TLS on this port", 'Is it the port for tls = "starttls"?')
-_TOO_OLD = ("speaks no version of TLS as new as min_tls", "Lower min_tls, or ask the provider.")
-_WANTS_CERTIFICATE = ("wants a client certificate", "Name one in client_certificate.")
-_REJECTS_CERTIFICATE = ("rejects our client certificate", "Check client_certificate.")
-_WANTS_OTHERWISE = (
-    "breaks off the TLS handshake",
-    "Perhaps it wants a client_certificate, or ciphers that are not allowed here.",
-)
-# OpenSSL's reasons (sslerr.h) -> what to say, what to do
-_TLS_FAULTS = {
-    "WRONG_VERSION_NUMBER": _NOT_TLS,
-    "PACKET_LENGTH_TOO_LONG": _NOT_TLS,
-    "RECORD_LAYER_FAILURE": _NOT_TLS,  # from OpenSSL 3.2 on
-    "UNSUPPORTED_PROTOCOL": _TOO_OLD,
-    "TLSV1_ALERT_PROTOCOL_VERSION": _TOO_OLD,
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _WANTS_CERTIFICATE,
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": _WANTS_OTHERWISE,
-    "SSLV3_ALERT_BAD_CERTIFICATE": _REJECTS_CERTIFICATE,
-    "TLSV1_ALERT_UNKNOWN_CA": _REJECTS_CERTIFICATE,
-}
-_NETWORK_FAULTS = {
-    errno.ECONNREFUSED: ("refused the connection", "Check host and port: nobody listens there."),
-    errno.ENETUNREACH: ("is unreachable: no route", "Check this machine's network."),
-    errno.EHOSTUNREACH: ("is unreachable: no route", "Check this machine's network."),
-    errno.ETIMEDOUT: ("did not answer", "Check host, port and firewalls."),
-    errno.ECONNRESET: ("cut the connection", None),
-    errno.EPIPE: ("cut the connection", None),
-}
-
-
 class Stream(asyncio.Protocol):
-    """One connection; made by `open_stream`."""
+    """One connection; made by `open_stream` and `open_unix_stream`."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, where: str = "") -> None:
         self.host, self.port = host, port
-        self.where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.where = where or (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         self.tls = ""  # version and cipher, once encrypted
         self.expiry = ""  # of the peer's certificate, where it was verified
         self._transport: asyncio.Transport | None = None
@@ -102,6 +57,7 @@ class Stream(asyncio.Protocol):
         self._ended = False
         self._fault: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._crowded: asyncio.Future[None] | None = None  # who waits for room
         self._lost = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
@@ -139,16 +95,33 @@ class Stream(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._drained.set()
+        _finish(self._crowded)
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        _finish(self._waiter)
+        _finish(self._crowded)
 
     # -- We call these -----------------------------------------------------------
 
+    @property
+    def ended(self) -> bool:
+        """Whether the peer has hung up: what is written now goes nowhere."""
+        return self._ended
+
+    @property
+    def heard(self) -> bool:
+        """Whether `read` would not have to wait."""
+        return bool(self._chunks) or self._ended
+
+    @property
+    def local_address(self) -> str:
+        """Our own end's IP address; "" on a UNIX socket."""
+        name = self._transport.get_extra_info("sockname") if self._transport else None
+        return str(name[0]) if isinstance(name, tuple) else ""
+
     async def read(self, timeout: float, purpose: str = "an answer") -> bytes:  # noqa: ASYNC109
         """All that has arrived, at least one octet; b"" when the peer has hung up."""
-        with _network_faults(self.where, f"{purpose} within {timeout:g} s"):
+        with network_faults(self.where, f"{purpose} within {timeout:g} s"):
             if not self._chunks and not self._ended:
                 self._waiter = asyncio.get_running_loop().create_future()
                 try:
@@ -169,9 +142,24 @@ class Stream(asyncio.Protocol):
     async def drained(self, timeout: float) -> None:  # noqa: ASYNC109
         """Wait until the peer takes more; for whoever writes more than a few commands."""
         if not self._drained.is_set():
-            with _network_faults(self.where, f"room for more octets within {timeout:g} s"):
+            with network_faults(self.where, f"room for more octets within {timeout:g} s"):
                 async with asyncio.timeout(timeout):
                     await self._drained.wait()
+
+    async def room(self, timeout: float) -> bool:  # noqa: ASYNC109
+        """Wait until the peer takes more, or says something; False: it has not taken all yet.
+
+        For whoever writes for long to a peer that may object, and then take no more.
+        """
+        if not self._drained.is_set() and not self.heard:
+            with network_faults(self.where, f"room for more octets within {timeout:g} s"):
+                self._crowded = asyncio.get_running_loop().create_future()
+                try:
+                    async with asyncio.timeout(timeout):
+                        await self._crowded
+                finally:
+                    self._crowded = None
+        return self._drained.is_set()
 
     def write(self, data: bytes) -> None:
         """Queue octets; a broken line shows itself at the next read."""
@@ -184,11 +172,11 @@ class Stream(asyncio.Protocol):
         context = await asyncio.to_thread(tls_context, settings)
         if self._chunks:
             if settings.mode is TlsMode.IMPLICIT:
-                raise TlsFailed(f"{self.where} {_NOT_TLS[0]}", advice=_NOT_TLS[1])
+                raise TlsFailed(f"{self.where} {NOT_TLS[0]}", advice=NOT_TLS[1])
             raise RemoteProtocolError("plaintext before the TLS handshake", b"".join(self._chunks))
         if self._ended:
             raise ConnectionFailed(f"{self.where} hung up before the TLS handshake")
-        with _network_faults(self.where, f"the TLS handshake within {timeout:g} s"):
+        with network_faults(self.where, f"the TLS handshake within {timeout:g} s"):
             async with asyncio.timeout(timeout):
                 encrypted = await asyncio.get_running_loop().start_tls(
                     self._transport,
@@ -241,7 +229,7 @@ async def open_stream(
 ) -> Stream:
     """Connect, and encrypt at once where the settings say so."""
     stream = Stream(host, port)
-    with _network_faults(stream.where, f"a connection within {timeout:g} s"):
+    with network_faults(stream.where, f"a connection within {timeout:g} s"):
         async with asyncio.timeout(timeout):
             await asyncio.get_running_loop().create_connection(
                 lambda: stream, host, port, happy_eyeballs_delay=NEXT_ADDRESS_DELAY
@@ -252,6 +240,15 @@ async def open_stream(
         except BaseException:
             stream.abort()
             raise
+    return stream
+
+
+async def open_unix_stream(path: Path, timeout: float) -> Stream:  # noqa: ASYNC109
+    """Connect to a server on this machine by its socket in the file system."""
+    stream = Stream("localhost", 0, str(path))
+    with network_faults(stream.where, f"a connection within {timeout:g} s"):
+        async with asyncio.timeout(timeout):
+            await asyncio.get_running_loop().create_unix_connection(lambda: stream, str(path))
     return stream
 
 
@@ -267,6 +264,11 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
             # An empty passphrase, lest OpenSSL should ask for one on the terminal.
             context.load_cert_chain(own, password="")
     return context
+
+
+def _finish(waiter: "asyncio.Future[None] | None") -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
 
 
 @contextmanager
@@ -297,44 +299,3 @@ def _new_context(min_tls: str, pinned: bool, ca_file: Path | None) -> ssl.SSLCon
         context = ssl.create_default_context(cafile=ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if min_tls == "1.3" else ssl.TLSVersion.TLSv1_2
     return context
-
-
-@contextmanager
-def _network_faults(where: str, awaited: str) -> Iterator[None]:
-    """Translate what the network does to us into sentences."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise ConnectionFailed(f"{where} did not give {awaited}") from error
-    except ssl.SSLCertVerificationError as error:
-        what, advice = _CERTIFICATE_FAULTS.get(error.verify_code, (error.verify_message, None))
-        raise TlsFailed(f"the certificate of {where} {what}", advice=advice) from error
-    except ssl.SSLError as error:
-        unknown = (f"broke off TLS: {_reason(error)}", None)
-        sentence, advice = _TLS_FAULTS.get(error.reason or "", unknown)
-        raise TlsFailed(f"{where} {sentence}", advice=advice) from error
-    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: no name by IDNA's rules
-        host = where.rsplit(":", 1)[0]
-        raise ConnectionFailed(
-            f"the host name {host} was not found", advice="Check host, and this machine's DNS."
-        ) from error
-    except OSError as error:
-        unexplained = (
-            "hung up" if isinstance(error, ConnectionError) else f"failed: {error}",
-            None,
-        )
-        sentence, advice = _NETWORK_FAULTS.get(_number(error), unexplained)
-        raise ConnectionFailed(f"{where} {sentence}", advice=advice) from error
-
-
-def _reason(error: OSError) -> str:
-    """OpenSSL's word, or the system's."""
-    reason = getattr(error, "reason", None)
-    return reason.replace("_", " ").lower() if reason else error.strerror or str(error)
-
-
-def _number(error: OSError) -> int:
-    """errno; asyncio joins the failures of several addresses into one without it."""
-    if error.errno is None and (found := re.search(r"\[Errno (\d+)\]", str(error))):
-        return int(found[1])
-    return error.errno or 0

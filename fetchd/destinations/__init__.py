@@ -1,21 +1,53 @@
-"""Where mail goes: one module per kind, each a `contracts.DeliverySession`.
+"""Where mail goes: one module per kind, on our disk or over connections.
 
-To add a kind: a module with its session, its settings class, one case below,
-and an entry in `tests/contracts/test_destination.py`.
+What is on our disk is a `contracts.DeliverySession`, which takes many messages and makes
+them durable together; everything else a `contracts.Carrier`. To add a kind: a module with
+its session or carrier, its settings class, one case below, and an entry in
+`tests/contracts/test_destination.py` or `test_carrier.py`.
 """
 
-from fetchd.contracts import DeliverySession
-from fetchd.settings.model import Destination
+from fetchd.contracts import Carrier, DeliverySession
+from fetchd.settings import (
+    CommandDestination,
+    Destination,
+    ImapDestination,
+    LmtpDestination,
+    MaildirDestination,
+    MboxDestination,
+    SmtpDestination,
+)
 
 
-def open_destination(name: str, settings: Destination) -> DeliverySession:
-    """The destination of [destinations.NAME]; nothing is touched before the first `put`."""
-    match settings.kind, settings.layout:
-        case "maildir", "flat":
+def open_destination(settings: Destination, instance: str) -> DeliverySession | Carrier:
+    """The destination of these settings; nothing is touched before the first delivery.
+
+    `instance` is this fetchd's own name, by which it knows mail that it has sent.
+    """
+    match settings:
+        case MaildirDestination(layout="flat"):
             from fetchd.destinations.maildir import MaildirSession
 
-            return MaildirSession(settings.path, settings.newline)
-        case "maildir", "mirror":
+            return MaildirSession(
+                settings.path, settings.newline, folder=settings.folder or "",
+                keep_flags=settings.flags == "keep", mark_seen=settings.mark_seen,
+            )  # fmt: skip
+        case MaildirDestination():
             from fetchd.destinations.mirror import MirrorSession
 
             return MirrorSession(settings.path, settings.newline, settings.removed)
+        case MboxDestination():
+            from fetchd.destinations.mbox import MboxSession
+
+            return MboxSession(settings)
+        case CommandDestination():
+            from fetchd.destinations.command import CommandCarrier
+
+            return CommandCarrier(settings)
+        case ImapDestination():
+            from fetchd.destinations.imap import ImapCarrier
+
+            return ImapCarrier(settings)
+        case LmtpDestination() | SmtpDestination():
+            from fetchd.destinations.smtp import SmtpCarrier
+
+            return SmtpCarrier(settings, instance)

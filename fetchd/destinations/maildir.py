@@ -9,6 +9,12 @@ remedy; it is never raised. `durable` says how files are made durable and what
 that costs, `newlines` when CRLF becomes LF, `mirror` what a tree of many
 Maildirs adds: it overrides `_target` and `follow`.
 
+A message goes to the Maildir++ folder that its route wants, else to the one of the
+settings, else to the Maildir itself, and with flags to cur/. What is in doubt is looked
+for in all its folders: settings may have changed since, and most readers (Dovecot between
+folders of equal permissions, mu, a script) move files under the names that they have. Who
+renames what he moves, before its delivery was recorded, gets it again.
+
 The folder is created (0700) when absent, its parent never: a lost mount must
 not be mistaken for an empty Maildir. Names carry S=<octets written>, as
 Dovecot and Courier read it; a retry recognises its file by the part before it.
@@ -20,17 +26,21 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from fetchd.contracts import Change, Outcome, Outgoing, Settled
 from fetchd.destinations.durable import Flush, syncfs
+from fetchd.destinations.maildir_flags import SEEN, letters
 from fetchd.destinations.maildir_folder import Folder, Maildir, exists, open_folder
 from fetchd.destinations.maildir_trouble import sentences
+from fetchd.destinations.mirror_names import mailbox_folder
 from fetchd.destinations.newlines import written
+from fetchd.policy.routing import folder_of
 from fetchd.values import Struct
+
+LOOKS = 2  # at the folders, among which a reader moves files meanwhile
 
 _KEY = re.compile(r"[0-9A-Za-z-]{1,128}")
 
@@ -52,20 +62,44 @@ class Target(Struct, frozen=True):
     arrived: datetime | None = None
 
 
+class Seen(NamedTuple):
+    """What a look at some folders found: files by their stems, and what cannot be entered."""
+
+    places: dict[str, Place]
+    closed: dict[Place, OSError]
+
+
 class MaildirSession:
-    """An open Maildir (contracts.DeliverySession)."""
+    """An open Maildir (contracts.DeliverySession).
+
+    `folder` is a template (policy.routing.folder_of), "" the Maildir itself.
+    """
 
     _links = True  # its folders may be links: who made them had a reason
+    _everywhere = True  # what is in doubt may be in any of its folders
 
-    def __init__(self, path: Path, newline: str = "lf", executor: Executor | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        newline: str = "lf",
+        executor: Executor | None = None,
+        *,
+        folder: str = "",
+        keep_flags: bool = False,
+        mark_seen: bool = False,
+    ) -> None:
         self._path = path
         self._newline = newline
         self._executor = executor
+        self._folder = folder
+        self._keep_flags = keep_flags
+        self._mark_seen = mark_seen
+        self._plain = not (folder or keep_flags or mark_seen)
         self._lock = threading.Lock()  # a cancelled call's thread may still be running
         self._home: int | None = None
         self._flush: Flush | None = None
         self._maildirs: dict[str, Maildir] = {}
-        self._present: dict[Place, set[str]] = {}
+        self._present: dict[Place, Seen] = {}
         self._uncertain: set[str] = set()  # perhaps renamed, but not known to be durable
         self._written: dict[int, tuple[Place, str, str]] = {}  # name in tmp/, and letters
         self._settled: list[Settled] = []
@@ -109,13 +143,20 @@ class MaildirSession:
                 self._defer([item.id], target.place, error)
 
     def _target(self, item: Outgoing) -> Target:
-        return _ITSELF
+        if self._plain and not item.folder:
+            return _ITSELF
+        folder = item.folder or folder_of(self._folder, item.account, item.mailbox)
+        flags = letters(item.flags) if self._keep_flags else ""
+        if self._mark_seen and SEEN not in flags:
+            flags = "".join(sorted(flags + SEEN))
+        return Target(Place(folder=mailbox_folder(folder) if folder else ""), flags)
 
     def _write(self, item: Outgoing, target: Target) -> None:
         maildir = self._open(target.place.maildir)
         stem = f"{int(item.queued_at.timestamp())}.{item.key}.fetchd"
-        if (item.doubtful or stem in self._uncertain) and stem in self._listed(target.place):
-            self._found[item.id] = target.place
+        doubtful = item.doubtful or stem in self._uncertain
+        if doubtful and (place := self._found_in(stem, target.place)):
+            self._found[item.id] = place
             return
         size, octets = written(item.body, self._newline)
         name = f"{stem},S={size}"
@@ -131,13 +172,17 @@ class MaildirSession:
             self._maildirs[name] = Maildir(name, self._home, links=self._links, make=True)
         return self._maildirs[name]
 
-    def _listed(self, place: Place) -> set[str]:
-        """The names in new/ and cur/ without size and flags, listed once."""
-        if place not in self._present:
-            self._present[place] = set()
-            with suppress(FileNotFoundError), self._open(place.maildir).folder(place.folder) as at:
-                self._present[place] = {stem_of(name) for _, name in at.files()}
-        return self._present[place]
+    def _found_in(self, stem: str, target: Place) -> Place | None:
+        """Where the file of an earlier attempt is; all are listed once."""
+        maildir = self._open(target.maildir)
+        around = target._replace(folder="") if self._everywhere else target
+        if around not in self._present:
+            folders = maildir.folders() if self._everywhere else [target.folder]
+            self._present[around] = _look(maildir, [target._replace(folder=f) for f in folders])
+        seen = self._present[around]
+        if target in seen.closed:
+            raise seen.closed[target]
+        return seen.places.get(stem)
 
     # -- settle ------------------------------------------------------------------
 
@@ -238,6 +283,23 @@ _ITSELF = Target(Place())
 def stem_of(name: str) -> str:
     """A file's name without size and flags, by which its delivery is known."""
     return name.partition(":")[0].partition(",")[0]
+
+
+def _look(maildir: Maildir, places: Sequence[Place]) -> Seen:
+    """At what fetchd put there; a file that is moved once meanwhile is not missed."""
+    seen = Seen({}, {})
+    for _ in range(LOOKS if len(places) > 1 else 1):
+        for place in places:
+            try:
+                with maildir.folder(place.folder) as folder:
+                    stems = [stem_of(name) for _, name in folder.files()]
+            except FileNotFoundError:
+                continue
+            except (NotADirectoryError, PermissionError) as error:
+                seen.closed[place] = error  # no place for mail, or none of ours
+            else:
+                seen.places.update((stem, place) for stem in stems if stem.endswith(".fetchd"))
+    return seen
 
 
 def _together(places: Mapping[int, Place]) -> dict[Place, list[int]]:

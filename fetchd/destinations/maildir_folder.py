@@ -66,6 +66,11 @@ class Maildir:
         with suppress(OSError):
             os.unlink(name, dir_fd=self.tmp)
 
+    def folders(self) -> list[str]:
+        """Itself, and what may be a folder in it: whatever begins with a dot."""
+        inside = os.listdir(self._root)  # noqa: PTH208
+        return ["", *sorted(name for name in inside if name.startswith("."))]
+
     def has(self, name: str) -> bool:
         """Whether there is such a folder."""
         return not name or exists(name, self._root)

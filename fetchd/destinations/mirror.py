@@ -24,15 +24,12 @@ from pathlib import Path
 
 from fetchd.contracts import Change, Outgoing, Settled
 from fetchd.destinations.maildir import MaildirSession, Place, Target, stem_of
+from fetchd.destinations.maildir_flags import LETTERS, letters
 from fetchd.destinations.maildir_folder import Folder, Maildir, exists, open_folder
 from fetchd.destinations.maildir_trouble import AGAIN, trouble
 from fetchd.destinations.mirror_names import account_folder, mailbox_folder, removed_folder
 from fetchd.errors import DeliveryDeferred
 
-LETTERS = {
-    "\\draft": "D", "\\flagged": "F", "$forwarded": "P", "\\answered": "R", "\\seen": "S",
-    "\\deleted": "T",
-}  # fmt: skip
 LOOKS = 3  # at a folder in which a reader renames files meanwhile
 
 _OURS = frozenset(LETTERS.values())
@@ -43,6 +40,7 @@ class MirrorSession(MaildirSession):
     """Open Maildirs, one for each account (contracts.DeliverySession)."""
 
     _links = False
+    _everywhere = False  # a mailbox holds what is in it; what its owner moved away is his
 
     def __init__(
         self,
@@ -157,11 +155,6 @@ class MirrorSession(MaildirSession):
         with maildir.folder(removed_folder(mailbox), make=True) as trash:
             yield trash
             trash.sync()
-
-
-def letters(flags: str) -> str:
-    """Of the flags that have one, in ASCII order."""
-    return "".join(sorted({LETTERS[f] for f in flags.lower().split() if f in LETTERS}))
 
 
 def _key(name: str) -> str:

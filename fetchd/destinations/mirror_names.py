@@ -1,5 +1,7 @@
 """Where a mirror keeps what: the folder of an account, and in it of each mailbox.
 
+A flat Maildir has the same names for the folders that its settings or routes want.
+
 Maildir++: a mailbox's levels joined by dots behind a dot, INBOX being the account's
 folder itself ("" here). The octets are those that Dovecot with its listescape plugin
 writes for a name, so that it serves every mailbox under the name that fetchd shows;

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from fetchd.destinations import open_destination
 from fetchd.pipeline.committer import Committer
 from fetchd.pipeline.deliver import Deliveries
-from fetchd.pipeline.storage import Storage
+from fetchd.pipeline.storage import Storage, instance_of
 from fetchd.pipeline.tools import Progress, Tools, Unwatched
 from fetchd.settings import Settings
 
@@ -35,8 +35,11 @@ async def at_work(
 ) -> AsyncIterator[tuple[Tools, "asyncio.Task[None]"]]:
     """The tools, and the task that commits: should it end by itself, nothing more is stored."""
     committer = Committer(storage, now)
-    sessions = {name: open_destination(name, settings.destinations[name]) for name in destinations}
-    deliveries = Deliveries(storage, committer, sessions, now)
+    instance = await storage.blocking(instance_of, settings.data_dir)
+    opened = {
+        name: open_destination(settings.destinations[name], instance) for name in destinations
+    }
+    deliveries = Deliveries(storage, committer, opened, now, stop)
     tools = Tools(
         storage, committer, deliveries, now, stop, progress or Unwatched(), confirm_retire
     )

@@ -13,7 +13,6 @@ again in its turn, without that.
 """
 
 import asyncio
-import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from datetime import datetime
 from fetchd.archive.names import entry_name
 from fetchd.archive.packing import Packed, pack
 from fetchd.catalog import inventory as inventories
+from fetchd.catalog.copies import known_copies
 from fetchd.contracts import (
     Body,
     Commit,
@@ -32,48 +32,20 @@ from fetchd.contracts import (
     StoredMessage,
 )
 from fetchd.errors import ArchiveError, CatalogError, FetchdError
-from fetchd.message import Summary, examine
+from fetchd.message import examine
+from fetchd.pipeline.owing import Origin, Piece, deliveries, hand, place_key
 from fetchd.pipeline.storage import Storage, commit
 from fetchd.policy.plan import RemoteMessage
+from fetchd.policy.routing import Handed
 from fetchd.values import Struct
 
 GROUP_OCTETS = 16 << 20  # one fsync for at most so much: bounds memory and what a crash costs
 
 
-class Owed(Struct, frozen=True):
-    """A destination that gets every new message of an account.
-
-    A `mirror` has a copy for each place where the server has one.
-    """
-
-    destination: str
-    skip_duplicates: bool
-    mirror: bool = False
-
-
-class Origin(Struct, frozen=True):
-    """Whose batch it is, and what becomes of it.
-
-    `rules` is the fingerprint of leave_on_server. Messages in `recognised` (by
-    digest) are ones that only changed their uid: they are owed to nobody again.
-    """
-
-    account: str
-    mailbox: str
-    rules: str
-    owed: tuple[Owed, ...]
-    recognised: frozenset[bytes] = frozenset()
-    renumbered: bool = False  # the mailbox; else a mirror owes itself what has a new uid
-    many_mailboxes: bool = False  # of this account: the same octets may stand in several
-
-
-class Examined(Struct, frozen=True):
+class Examined(Piece, frozen=True):
     """One fetched message with what can be read off it."""
 
     fetched: Fetched
-    digest: bytes
-    summary: Summary
-    internal_date: datetime
 
 
 class Committed(Struct, frozen=True):
@@ -92,6 +64,7 @@ class _Batch:
     messages: tuple[Examined, ...]
     fresh: tuple[Examined, ...]
     packed: Packed
+    handed: Sequence[tuple[Handed, ...]]  # to whom each of the messages goes
     seen_at: datetime
     done: "asyncio.Future[Committed]"
     octets: int = field(init=False)
@@ -151,7 +124,7 @@ class Committer:
         deliveries = [
             QueuedDelivery(
                 owed.destination, digest, origin.account, origin.mailbox, message.uid, now,
-                _place_key(origin, message.uid, digest),
+                place_key(origin, message.uid, digest),
             )
             for message, digest in known.items()
             for owed in origin.owed
@@ -221,7 +194,23 @@ class Committer:
         messages = tuple(_examined(fetched, now) for fetched in batch)
         known = inventories.known_digests(self._storage.catalog, {m.digest for m in messages})
         fresh = _first_of_each(messages, known)
-        return _Batch(origin, messages, fresh, self._pack(origin, fresh), now, done)
+        handed = self._hand(origin, messages, known)
+        return _Batch(origin, messages, fresh, self._pack(origin, fresh), handed, now, done)
+
+    def _hand(
+        self, origin: Origin, messages: Sequence[Examined], known: Set[bytes]
+    ) -> list[tuple[Handed, ...]]:
+        copies = set[bytes]()
+        if origin.asks_for_duplicates:
+            keys = {one.summary.copy_key for one in messages}
+            copies = known_copies(self._storage.catalog, keys)
+        handed = []
+        for one in messages:
+            key = one.summary.copy_key
+            duplicate = one.digest in known or key in copies
+            handed.append(hand(origin, one, one.fetched.body, duplicate=duplicate))
+            copies.add(key)
+        return handed
 
     def _pack(self, origin: Origin, messages: Sequence[Examined]) -> Packed:
         try:
@@ -294,29 +283,6 @@ class Committer:
             return queued
 
 
-def delivery_key(origin: Origin, owed: Owed, message: Examined) -> str:
-    """Names one delivery for ever; where duplicates are skipped, by content alone.
-
-    Content is the `copy_key`, so copies that differ only in trace fields share it.
-    In an account of many mailboxes the same octets are one message that was copied,
-    moved or labelled: only a mirror gets it for each place.
-    """
-    if owed.skip_duplicates:
-        return message.summary.copy_key.hex()[:32]
-    if origin.many_mailboxes and not owed.mirror:
-        return hashlib.sha256(message.digest + _octets(f"{origin.account}\0")).hexdigest()[:32]
-    return _place_key(origin, message.fetched.remote.uid, message.digest)
-
-
-def _place_key(origin: Origin, uid: bytes, digest: bytes) -> str:
-    place = _octets(f"{origin.account}\0{origin.mailbox}\0")
-    return hashlib.sha256(digest + place + uid).hexdigest()[:32]
-
-
-def _octets(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
 def _first_of_each(messages: Sequence[Examined], known: Set[bytes]) -> tuple[Examined, ...]:
     """Those whose octets are new, each octets once."""
     fresh = {one.digest: one for one in reversed(messages) if one.digest not in known}
@@ -325,7 +291,8 @@ def _first_of_each(messages: Sequence[Examined], known: Set[bytes]) -> tuple[Exa
 
 def _examined(fetched: Fetched, now: datetime) -> Examined:
     digest, summary, arrived = examine(fetched.body.chunks())
-    return Examined(fetched, digest, summary, fetched.remote.arrived or arrived or now)
+    remote = fetched.remote
+    return Examined(remote, digest, summary, remote.arrived or arrived or now, fetched)
 
 
 def _entry(origin: Origin, one: Examined) -> tuple[str, int, Body]:
@@ -356,16 +323,8 @@ def _remotes(batch: _Batch) -> Iterable[RemoteRecord]:
 
 
 def _deliveries(batch: _Batch) -> tuple[tuple[Examined, QueuedDelivery], ...]:
-    origin = batch.origin
     return tuple(
-        (
-            one,
-            QueuedDelivery(
-                owed.destination, one.digest, origin.account, origin.mailbox,
-                one.fetched.remote.uid, batch.seen_at, delivery_key(origin, owed, one),
-            ),
-        )
-        for one in batch.messages
-        for owed in origin.owed
-        if one.digest not in origin.recognised or (owed.mirror and not origin.renumbered)
-    )  # fmt: skip
+        (one, queued)
+        for one, handed in zip(batch.messages, batch.handed, strict=True)
+        for queued in deliveries(batch.origin, one, handed, batch.seen_at)
+    )

@@ -12,10 +12,11 @@ from typing import Any
 from fetchd.auth.secrets import read_secret
 from fetchd.contracts import Session
 from fetchd.errors import UsageError
-from fetchd.pipeline.committer import Origin, Owed
+from fetchd.pipeline.owing import Beginning, Origin, Owed
 from fetchd.pipeline.storage import Storage
 from fetchd.policy.retention import Leave, Window, fingerprint
-from fetchd.settings import Account, Destination, Settings
+from fetchd.policy.routing import Route
+from fetchd.settings import Account, MaildirDestination, Settings
 from fetchd.sources import open_session
 from fetchd.telemetry import conceal, log
 from fetchd.values import Struct
@@ -32,10 +33,12 @@ class Errand(Struct, frozen=True):
     protocol: str
     host: str
     open: Callable[[bool], Coroutine[Any, Any, Session]]
-    owed: tuple[Owed, ...]
+    owed: tuple[Owed, ...]  # by the account's own deliver_to
     leave: Leave
     retire_share: float
     max_message_size: int | None
+    routes: tuple[Route, ...] = ()
+    others: tuple[Owed, ...] = ()  # that routes may hand to
 
     @property
     def rules(self) -> str:
@@ -59,15 +62,31 @@ class Errand(Struct, frozen=True):
 
     @property
     def destinations(self) -> tuple[str, ...]:
-        """The names of those who get each new message."""
-        return tuple(owed.destination for owed in self.owed)
+        """The names of those who may get its new messages."""
+        return tuple(dict.fromkeys(owed.destination for owed in (*self.owed, *self.others)))
+
+    @property
+    def spared(self) -> tuple[str, ...]:
+        """The names of those who do not get what was there before the account was added."""
+        both = (*self.owed, *self.others)
+        return tuple(dict.fromkeys(owed.destination for owed in both if owed.spares_old))
 
     def origin(
-        self, mailbox: str, recognised: frozenset[bytes] = frozenset(), *, renumbered: bool = False
+        self,
+        mailbox: str,
+        recognised: frozenset[bytes] = frozenset(),
+        *,
+        renumbered: bool = False,
+        beginning: Beginning | None = None,
     ) -> Origin:
-        """What the committer must know of a batch of this mailbox."""
-        many = self.protocol == "imap"
-        return Origin(self.account, mailbox, self.rules, self.owed, recognised, renumbered, many)
+        """What the committer must know of a batch of this mailbox.
+
+        `beginning` None: nothing of it is old, whatever its date.
+        """
+        return Origin(
+            self.account, mailbox, self.rules, self.owed, recognised, renumbered,
+            self.protocol == "imap", self.routes, self.others, beginning or Beginning(),
+        )  # fmt: skip
 
 
 def errands(settings: Settings, names: Sequence[str], storage: Storage) -> list[Errand]:
@@ -89,22 +108,34 @@ def _errand(settings: Settings, account: Account, storage: Storage) -> Errand:
         transcript = _transcript(account.name) if settings.log.transcript else None
         return await open_session(account, secret, storage.spool, transcript, whole=whole)
 
+    own = tuple(_owed(settings, account, name) for name in dict.fromkeys(account.deliver_to))
+    others = tuple(one for one in owed_to(settings, account) if one not in own)
     return Errand(
         account=account.name,
         protocol=account.protocol,
         host=account.host.lower(),
         open=enter,
-        owed=tuple(
-            _owed(name, settings.destinations[name]) for name in dict.fromkeys(account.deliver_to)
-        ),
+        owed=own,
         leave=account.leave_on_server,
         retire_share=account.retire_share,
         max_message_size=account.max_message_size,
+        routes=settings.routing,
+        others=others,
     )
 
 
-def _owed(name: str, destination: Destination) -> Owed:
-    return Owed(name, destination.duplicates == "skip", destination.layout == "mirror")
+def owed_to(settings: Settings, account: Account) -> tuple[Owed, ...]:
+    """Every destination that may get mail of this account, by its own wish or by a route's."""
+    routed = [name for table in settings.routes for name in table.deliver_to]
+    names = dict.fromkeys((*account.deliver_to, *routed))
+    return tuple(_owed(settings, account, name) for name in names)
+
+
+def _owed(settings: Settings, account: Account, name: str) -> Owed:
+    destination = settings.destinations[name]
+    mirror = isinstance(destination, MaildirDestination) and destination.layout == "mirror"
+    first_sync = account.first_sync or destination.first_sync
+    return Owed(name, destination.duplicates == "skip", mirror, first_sync == "archive")
 
 
 def _transcript(account: str) -> Callable[[str, str], None]:

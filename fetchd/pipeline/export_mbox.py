@@ -1,37 +1,26 @@
-"""Export into one mbox file, by the rules of mboxrd, so that every octet can be had back.
+"""Export into one mbox file, by the rules of `mboxrd`, so that every octet can be had back.
 
-A message begins with `From DIGEST@fetchd.invalid DATE`; its lines that look
-like that get one more `>`; a blank line ends it. CRLF becomes LF where that can
-be undone, and a last line without end gets one. What a message was exactly,
-`restored` tells: of the few texts that an entry can stand for, the one that
-hashes to the digest in its first line.
+A message begins with `From DIGEST@fetchd.invalid DATE`: of the few texts that its entry
+can stand for, the exact one is that which hashes to this digest.
 
 An existing file is continued only if it is one of ours. Its last entry, which
 an interrupted export may have left unfinished, is hashed, and cut off if need be.
 """
 
 import fcntl
-import hashlib
 import mmap
 import os
 import re
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
 from fetchd.contracts import Body
-from fetchd.destinations.newlines import written
+from fetchd.destinations.mboxrd import entry, from_line, restored
 from fetchd.errors import UsageError
 from fetchd.pipeline.exported import BATCH_OCTETS, Exported
 
 _ENTRY = re.compile(rb"^From ([0-9a-f]{64})@fetchd\.invalid [^\n]*\n", re.MULTILINE)
-_QUOTABLE = re.compile(rb"(\n>*)From ")
-_QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
-# What may become quotable with the octets that follow: all but the `>`s is held back.
-_UNDECIDED = re.compile(rb"\n>*(F?|Fr|Fro|From)\Z")
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class MboxWriter:
@@ -72,8 +61,9 @@ class MboxWriter:
         assert self._file is not None
         start = self._file.tell()
         try:
-            self._file.write(_from_line(message))
-            self._file.writelines(_entry(body))
+            sender = f"{message.digest.hex()}@fetchd.invalid"
+            self._file.write(from_line(sender, message.date))
+            self._file.writelines(entry(body))
             self._file.flush()
         except OSError:
             with suppress(OSError):
@@ -124,51 +114,6 @@ class MboxWriter:
                 return size
             self._present.discard(last)
             return begin
-
-
-def restored(entry: bytes, digest: bytes) -> bytes | None:
-    """The exact octets of an entry (without its first line), or None if they are not there."""
-    if not entry.endswith(b"\n\n"):
-        return None
-    lf = _QUOTED.sub(rb"\1", entry[:-1])
-    crlf = lf.replace(b"\n", b"\r\n")
-    for octets in (crlf, lf, crlf[:-2], lf[:-1]):
-        if hashlib.sha256(octets).digest() == digest:
-            return octets
-    return None
-
-
-def _from_line(message: Exported) -> bytes:
-    """As every reader expects it: asctime in UTC, in English whatever the locale."""
-    at = message.date
-    day = f"{_DAYS[at.weekday()]} {_MONTHS[at.month - 1]} {at.day:2} {at:%H:%M:%S %Y}"
-    return f"From {message.digest.hex()}@fetchd.invalid {day}\n".encode()
-
-
-def _entry(body: Body) -> Iterator[bytes]:
-    """The message with its lines quoted, ended, and a blank line behind it."""
-    last = b""
-    for piece in _quoted(written(body, "lf")[1]):
-        yield piece
-        last = piece or last
-    yield b"\n" if last.endswith(b"\n") else b"\n\n"
-
-
-def _quoted(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """One more `>` before every line that is `>`s and `From `, wherever the chunks are cut.
-
-    It goes behind the others, where it makes no difference: so only `From` ever
-    has to wait for the next chunk, however many `>`s there are.
-    """
-    held, in_run = b"", True  # whether a line end and `>`s alone precede what comes
-    for chunk in chunks:
-        text = (b"\n" if in_run else b"") + held + chunk
-        undecided = _UNDECIDED.match(text, max(text.rfind(b"\n"), 0))
-        cut = undecided.start(1) if undecided else len(text)
-        piece = _QUOTABLE.sub(rb"\1>From ", text[:cut])
-        yield piece[1:] if in_run else piece
-        held, in_run = text[cut:], undecided is not None
-    yield held
 
 
 def _sync_folder(path: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fetchd.catalog import inventory as inventories
 from fetchd.contracts import Fetched, Session, Unavailable
 from fetchd.errors import FetchdError
-from fetchd.pipeline.committer import Origin
+from fetchd.pipeline.owing import Origin
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.tools import Tools
 from fetchd.policy.plan import RemoteMessage

@@ -15,6 +15,7 @@ from fetchd.contracts import Session
 from fetchd.pipeline.errand import Errand
 from fetchd.pipeline.fetch import Fetcher
 from fetchd.pipeline.follow import back_again, follow_survey, owe_again
+from fetchd.pipeline.owing import Beginning
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.survey import Survey, survey_mailbox
 from fetchd.pipeline.thin import next_look, next_octets, thin
@@ -26,7 +27,8 @@ from fetchd.policy.retention import Retirement
 class MailboxSync:
     """The sync of one mailbox; `name` is fetchd's name for it.
 
-    The headers of `blind` uids cannot be had.
+    The headers of `blind` uids cannot be had. `beginning` tells old mail from new, as long
+    as not all is home that was there when we first looked.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class MailboxSync:
         name: str,
         state: MailboxState,
         blind: frozenset[bytes],
+        beginning: Beginning,
         errand: Errand,
         tools: Tools,
         report: RunReport,
     ) -> None:
         self.name = name
         self._state, self._blind = state, blind
+        self._beginning = None if state.caught_up else beginning
         self._errand, self._tools, self._report = errand, tools, report
         self._survey: Survey | None = None
         self._fetcher: Fetcher | None = None
@@ -56,7 +60,9 @@ class MailboxSync:
             report.on_server += survey.on_server
             return False
         report.on_server += survey.listing.on_server
-        origin = errand.origin(self.name, survey.missing, renumbered=survey.plan.restarted)
+        origin = errand.origin(
+            self.name, survey.missing, renumbered=survey.plan.restarted, beginning=self._beginning
+        )
         recognised = {
             m.uid: digest for m, digest in (*survey.adopted.items(), *survey.linked.items())
         }
@@ -115,12 +121,24 @@ class MailboxSync:
             )
             retiring = frozenset(m.uid for m, _ in retirement.retire) - removed
         _notice(survey, retirement, errand, report)
+        self._notice_spared(len(fetcher.done))
         whole = followed and all(m.uid in fetcher.done for m in self._wanted(survey))
         state = next_look(survey, errand, retirement, tools.now(), octets, whole=whole)
         await tools.storage.blocking(
             remember, tools.storage.catalog, errand, self.name, state, session
         )
         return retiring
+
+    def _notice_spared(self, fetched: int) -> None:
+        """Old mail that goes no further than the archive."""
+        spared = self._errand.spared if self._beginning and self._beginning.everything else ()
+        if spared and fetched:
+            places = " and ".join(f"'{name}'" for name in spared)
+            self._report.notices.append(
+                f"{fetched} of '{self.name}' were there before this account was added: they are "
+                f"archived and not sent to {places}; 'fetchd redeliver {self._errand.account}' "
+                "sends them, first_sync decides."
+            )
 
     def _wanted(self, survey: Survey) -> Sequence[RemoteMessage]:
         return (*self._impostors, *survey.wanted)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fetchd.archive.store import Archive, Damage
 from fetchd.catalog import inventory as inventories
-from fetchd.catalog import keeping, process, recording
+from fetchd.catalog import keeping, process, recording, runs
 from fetchd.catalog.database import Catalog
 from fetchd.contracts import Recorded
 from fetchd.errors import CatalogError
@@ -52,6 +52,7 @@ def rebuild(
         damage = _replay(archive, catalog, progress)
         inventories.doubt_all(catalog)
         keeping.settle_expired(catalog)
+        runs.date_accounts(catalog)
         messages, remotes, deliveries, segments = (
             int(catalog.rows(f"SELECT count(*) FROM {table}")[0][0])  # noqa: S608
             for table in ("message", "remote_message", "delivery", "segment")

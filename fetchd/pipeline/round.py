@@ -12,7 +12,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from fetchd.catalog import outbox
+from fetchd.catalog import outbox, reach
+from fetchd.catalog.database import Catalog
 from fetchd.pipeline.account import sync_account
 from fetchd.pipeline.at_work import at_work, utc_now
 from fetchd.pipeline.deliver import Tally
@@ -29,17 +30,18 @@ class Round:
     """What a round did: a report for each account, and deliveries left from earlier rounds.
 
     `others` are deliveries of accounts that had no part in this round, by account.
+    `unreached` has a sentence for each destination that mail waits for.
     """
 
     reports: list[RunReport] = field(default_factory=list)
     others: dict[str, Tally] = field(default_factory=dict)
+    unreached: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Nothing failed, and nothing waits because of a failure."""
-        return all(r.ok for r in self.reports) and not any(
-            tally.deferred or tally.failed for tally in self.others.values()
-        )
+        waiting = any(tally.deferred or tally.failed for tally in self.others.values())
+        return all(r.ok for r in self.reports) and not waiting and not self.unreached
 
 
 class Turns:
@@ -93,7 +95,7 @@ async def _all(
     overdue = asyncio.create_task(tools.deliveries.put_overdue())
     lines = [asyncio.create_task(sync_account(e, tools, turn(e))) for e in chosen]
     await _until_all_done([*lines, overdue], committing)
-    await tools.deliveries.settle()
+    await tools.deliveries.settle(last=True)
     await tools.committer.flush()
     done = Round([line.result() for line in lines])
     strays = await tools.storage.blocking(
@@ -105,6 +107,7 @@ async def _all(
             "again, or see 'fetchd deliveries' and drop them."
             for name, count in strays.get(report.account, {}).items()
         ]
+    done.unreached = await tools.storage.blocking(_unreached, tools.storage.catalog, settings)
     others = tools.deliveries.take_other_tallies()
     for report in done.reports:
         report.count_deliveries(others.pop(report.account, Tally()))
@@ -112,6 +115,22 @@ async def _all(
     if not tools.stop.is_set():
         await tools.storage.blocking(let_expire, tools.storage, settings.archive.keep, tools.now())
     return done
+
+
+def _unreached(catalog: Catalog, settings: Settings) -> dict[str, str]:
+    """Destinations that are out of reach while mail waits for them, and why."""
+    states = outbox.counts(catalog)
+    found: dict[str, str] = {}
+    for name, one in reach.everything(catalog).items():
+        waiting = states.get(name, {})
+        count = waiting.get("pending", 0) + waiting.get("deferred", 0)
+        if one.failures and count and one.not_before and name in settings.destinations:
+            found[name] = (
+                f"{one.last_error} {one.last_advice} {count} wait; not before "
+                f"{one.not_before:%Y-%m-%d %H:%M:%S} UTC, or 'fetchd deliveries retry "
+                f"--destination {name}'."
+            )
+    return found
 
 
 async def _until_all_done(

@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -24,6 +24,7 @@ from fetchd.contracts import Commit, Location
 from fetchd.errors import ArchiveError, CatalogError
 from fetchd.settings import Settings
 from fetchd.telemetry import log
+from fetchd.ulid import new_ulid
 from fetchd.values import Struct, field
 
 P = ParamSpec("P")
@@ -104,6 +105,28 @@ def commit(
     for segment in storage.archive.take_sealed():
         keeping.seal_segment(storage.catalog, segment)
     return queued
+
+
+def instance_of(data_dir: Path) -> str:
+    """The name by which this fetchd knows mail that it has sent itself; made once.
+
+    Beside the catalog and not in it, since it must outlive a rebuild.
+    """
+    path = data_dir / "instance"
+    try:
+        with suppress(FileNotFoundError):
+            if ULID.fullmatch(name := path.read_text("ascii").strip()):
+                return name
+        name = new_ulid()
+        fresh = path.with_name(f"instance.{name}")
+        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(f"{name}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path} cannot be read or made: {error}.") from error
+    return path.read_text("ascii").strip()
 
 
 def make_spool(storage: Storage) -> Path:

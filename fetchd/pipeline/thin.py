@@ -136,6 +136,7 @@ def next_look(
         on_server=listing.on_server - len(going),
         on_server_octets=octets - sum(m.size for m in going),
         last_run_at=now if decided else survey.state.last_run_at,
+        caught_up=survey.state.caught_up or (whole and listing.complete),
     )
 
 

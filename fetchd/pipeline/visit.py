@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from fetchd.catalog import inventory as inventories
+from fetchd.catalog import runs
 from fetchd.catalog.database import Catalog
 from fetchd.catalog.inventory import MailboxState
 from fetchd.contracts import Session
@@ -18,6 +19,7 @@ from fetchd.errors import Scope
 from fetchd.pipeline.errand import Errand
 from fetchd.pipeline.follow import follow_absence
 from fetchd.pipeline.mailbox import MailboxSync, remember
+from fetchd.pipeline.owing import Beginning
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.tools import Tools
 from fetchd.policy.plan import RemoteMessage
@@ -50,6 +52,7 @@ class Visit:
         self._states: dict[str, MailboxState] = {}
         self._taken = frozenset[str]()  # mailboxes that the settings want
         self._unchanged: list[str] = []
+        self._beginning = Beginning()
 
     async def run(self) -> None:
         """Log in, go through the mailboxes, log out; removals become facts."""
@@ -60,6 +63,8 @@ class Visit:
         self._states = await tools.storage.blocking(
             inventories.mailbox_states, catalog, errand.account
         )
+        added_at, first = await tools.storage.blocking(runs.added_at, catalog, errand.account)
+        self._beginning = Beginning(everything=first, added_at=added_at)
         known = any(state.listing_digest for state in self._states.values())
         session = self._session = await errand.open(not known)
         try:
@@ -92,7 +97,9 @@ class Visit:
         errand = self._errand
         blind = frozenset(uid for mailbox, uid in self._blind if mailbox == name)
         state = self._states.get(name, MailboxState())
-        mailbox = self._mailbox = MailboxSync(name, state, blind, errand, self._tools, self._report)
+        mailbox = self._mailbox = MailboxSync(
+            name, state, blind, self._beginning, errand, self._tools, self._report
+        )
         if not await mailbox.bring(session):
             self._unchanged.append(name)
             return

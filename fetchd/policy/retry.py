@@ -1,6 +1,6 @@
 """Decide when what failed is tried again. Pure: facts and a drawn number in, a moment out.
 
-Deliveries back off from a minute to six hours; messages that a server lists but
+Deliveries back off from half a minute to hours; messages that a server lists but
 does not hand over (quarantine) are asked for again in each of the next rounds,
 and from the third failure on after a quarter of an hour to a day. Only a
 permanent refusal ends the attempts: a Maildir whose disk is full takes the mail
@@ -12,7 +12,6 @@ wants no login now ([INUSE], [LIMIT], [THROTTLED]) is left alone for longer.
 
 from datetime import datetime, timedelta
 
-from fetchd.errors import FetchdError, Remedy
 from fetchd.values import Struct
 
 
@@ -29,45 +28,28 @@ class Schedule(Struct, frozen=True):
 
 
 MAILDIR = Schedule(timedelta(minutes=1), timedelta(hours=6))
-RELAY = Schedule(timedelta(minutes=1), timedelta(hours=6), give_up_after=timedelta(days=5))
+RELAY = Schedule(timedelta(seconds=30), timedelta(hours=4), give_up_after=timedelta(days=5))
 QUARANTINE = Schedule(timedelta(minutes=15), timedelta(days=1), at_once=2)
 # Of a connection that is to stand: a restart takes seconds, an outage minutes at the least.
 RECONNECT = Schedule(timedelta(seconds=2), timedelta(minutes=5))
 TURNED_AWAY = Schedule(timedelta(minutes=1), timedelta(minutes=30))  # at the login: RFC 5530
 
+LEAST_ATTEMPTS = 4  # before anything is given up
 SPREAD = 0.2  # jitter adds up to this share, so that a thousand failures do not return as one
 
 
-class Again(Struct, frozen=True):
-    """Try again, not before `at`."""
+def after_deferral(
+    attempts: int, queued_at: datetime, now: datetime, jitter: float, schedule: Schedule
+) -> datetime | None:
+    """When to try again after the `attempts`-th attempt in vain; None: give up.
 
-    at: datetime
-
-
-class GiveUp(Struct, frozen=True):
-    """Park it as failed: visible, and retried only by hand."""
-
-    reason: str
-
-
-def after_failure(
-    error: FetchdError,
-    attempts: int,
-    queued_at: datetime,
-    now: datetime,
-    jitter: float,
-    schedule: Schedule = MAILDIR,
-) -> Again | GiveUp:
-    """What follows the `attempts`-th failed attempt.
-
+    Time alone is no reason: a machine that was off for a week has to try first.
     `jitter` is a number in [0, 1) drawn by the caller, so this stays a table.
     """
-    if error.remedy is Remedy.NONE:
-        return GiveUp(str(error))
     at = retry_at(attempts, now, jitter, schedule)
-    if schedule.give_up_after is not None and at > queued_at + schedule.give_up_after:
-        return GiveUp(f"no success in {schedule.give_up_after.days} days: {error}")
-    return Again(at)
+    span = schedule.give_up_after
+    late = span is not None and at > queued_at + span
+    return None if late and attempts >= LEAST_ATTEMPTS else at
 
 
 def retry_at(

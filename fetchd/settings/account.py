@@ -5,55 +5,27 @@ every key that any of them has: by it variables and mistaken keys are named, and
 a table whose protocol is missing has its other mistakes told all the same.
 Policy's own types (`Window`) are the settings' types, so there is no copying layer.
 
-To add a protocol: a class beside `ImapAccount` and a case in `by_protocol`; a key of
-one protocol alone stands in `AccountTable` too.
+To add a protocol: a class beside `ImapAccount`, in `Account`; a key of one protocol
+alone stands in `AccountTable` too.
 """
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from fetchd.policy.mailboxes import EVERYTHING
 from fetchd.policy.patterns import pattern
 from fetchd.policy.retention import Leave, Window
 from fetchd.policy.roles import ANY_ROLE, is_inbox, role_called
-from fetchd.settings.values import (
-    CredentialName,
-    Days,
-    Duration,
-    FilePath,
-    Fingerprint,
-    Size,
-    Table,
-    Text,
-    Whole,
-)
+from fetchd.settings.server import Port, Sasl, Server
+from fetchd.settings.values import NOT_EMPTY, Days, Duration, Size, Table, Text, Whole
 
-SECRETS = (
-    "password",
-    "password_file",
-    "password_command",
-    "password_env",
-    "password_credential",
-    "password_keyring",
-)
-# SASL mechanisms go by their names; "user" is USER and PASS, "login-command" IMAP's LOGIN.
-Sasl = Literal[
-    "plain", "login", "cram-md5", "scram-sha-1", "scram-sha-256", "xoauth2", "oauthbearer"
-]
 Pop3Auth = Literal["auto", "user", "apop", Sasl]
 ImapAuth = Literal["auto", "login-command", Sasl]
-AUTH = {"pop3": get_args(Pop3Auth), "imap": get_args(ImapAuth)}
-Port = Annotated[Whole, Field(ge=1, le=65535)]
-
-
-class Timeouts(Table):
-    """How long a wait may last before the connection counts as dead."""
-
-    connect: Duration = timedelta(seconds=30)
-    read: Duration = timedelta(seconds=60)
+# What becomes of the mail that an account's first sync finds.
+FirstSync = Literal["archive", "deliver"]
 
 
 class Pop3WindowTable(Table):
@@ -98,46 +70,17 @@ def _leave_by(kind: type[Pop3WindowTable]) -> BeforeValidator:
     return BeforeValidator(leave)
 
 
-class Login(Table):
-    """A login on a server: what all protocols have in common."""
-
-    PLAIN_PORT: ClassVar[int] = 1  # where the line begins without TLS; each protocol has its own
+class Login(Server):
+    """A login on a server that mail is fetched from: what all protocols have in common."""
 
     protocol: Literal["pop3", "imap"]
-    host: Text
-    port: Port = 1
-    tls: Literal["implicit", "starttls", "none"] = "implicit"
     username: Text
-    password: SecretStr | None = None
-    password_file: FilePath | None = None
-    password_command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    password_env: Text | None = None
-    password_credential: CredentialName | None = None
-    password_keyring: Text | None = None
     auth: Literal[Pop3Auth, ImapAuth] = "auto"
     deliver_to: tuple[str, ...] = ()
+    first_sync: FirstSync | None = None
     leave_on_server: Annotated[Leave, _leave_by(WindowTable)] = "forever"
     retire_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     max_message_size: Size | None = None
-    timeouts: Timeouts = Timeouts()
-    ca_file: FilePath | None = None
-    fingerprint: Fingerprint | None = None
-    client_certificate: FilePath | None = None
-    min_tls: Literal["1.2", "1.3"] = "1.2"
-    allow_plaintext_auth: bool = False
-
-    _name: str = PrivateAttr(default="")
-
-    @property
-    def name(self) -> str:
-        """The NAME of [accounts.NAME]."""
-        return self._name
-
-    @model_validator(mode="before")
-    @classmethod
-    def _port_follows_from_tls(cls, data: Any) -> Any:
-        plain = isinstance(data, dict) and data.get("tls") in ("starttls", "none")
-        return {"port": cls.PLAIN_PORT} | data if plain else data
 
 
 def _pattern(text: str) -> str:
@@ -157,9 +100,9 @@ def _target(text: str) -> str:
 class AccountTable(Login):
     """Every key that [accounts.NAME] may have, whichever protocol knows it."""
 
-    mailboxes: Annotated[
-        tuple[Annotated[Text, AfterValidator(_pattern)], ...], Field(min_length=1)
-    ] = EVERYTHING
+    mailboxes: Annotated[tuple[Annotated[Text, AfterValidator(_pattern)], ...], NOT_EMPTY] = (
+        EVERYTHING
+    )
     retire_to: Annotated[Text, AfterValidator(_target)] | None = None
     connections: Annotated[Whole, Field(ge=1, le=15)] = 2
     compress: bool = True
@@ -188,15 +131,14 @@ class ImapAccount(AccountTable):
 
 
 Account = Pop3Account | ImapAccount
+PROTOCOLS: dict[str, type[Account]] = {"pop3": Pop3Account, "imap": ImapAccount}
 
 
 def by_protocol(value: object) -> Account:
     """The table as the account that its `protocol` says it is."""
     match value:
-        case {"protocol": "pop3"}:
-            return Pop3Account.model_validate(value)
-        case {"protocol": "imap"}:
-            return ImapAccount.model_validate(value)
+        case {"protocol": str(protocol)} if protocol in PROTOCOLS:
+            return PROTOCOLS[protocol].model_validate(value)
         case dict():
             AccountTable.model_validate(value)  # refuses the protocol, and whatever else is wrong
         case Pop3Account() | ImapAccount():

@@ -2,22 +2,17 @@
 
 They look at plain data that may still be wrong in any way, so that all
 problems are told at once; whatever has the wrong type is passed over, because
-validation complains of it.
+validation complains of it. Here are the accounts; `check_logins`, `check_destinations`,
+`check_loops` and `check_routes` have the rest.
 """
 
-from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any
 
-from fetchd.settings.account import SECRETS
-
-Path = tuple[str, ...]
-Found = Iterator[tuple[Path, str]]
-PLAINTEXT = (
-    "allow_plaintext_auth = true is needed to send a password over an unencrypted line "
-    "(loopback included)"
-)
-_TRUE = (True, "true", "1", "yes", "on")
+from fetchd.settings.check_destinations import of_destination, same_path
+from fetchd.settings.check_logins import Found, Path, of_login
+from fetchd.settings.check_loops import loops
+from fetchd.settings.check_routes import names, of_routes, unknown
 
 
 def contradictions(data: dict[str, Any], folder: FilePath) -> Found:
@@ -26,49 +21,20 @@ def contradictions(data: dict[str, Any], folder: FilePath) -> Found:
     if not accounts and not data.get("accounts"):
         yield ("accounts",), "no account; write at least one table [accounts.NAME]"
     for name, account in accounts.items():
-        yield from _of_account(("accounts", name), account, sorted(destinations))
+        yield from _of_account(("accounts", name), account, destinations)
     for name, destination in destinations.items():
-        yield from _of_destination(("destinations", name), destination)
-    yield from _same_path(destinations, folder)
+        yield from of_destination(("destinations", name), destination)
+    yield from same_path(destinations, folder)
+    yield from loops(accounts, destinations)
+    rows = data.get("routes")
+    yield from of_routes(rows if isinstance(rows, list) else [], accounts, destinations)
 
 
-def _of_account(path: Path, account: dict[str, Any], destinations: list[str]) -> Found:
-    given = [key for key in SECRETS if key in account]
-    if len(given) != 1:
-        found = f"found {', '.join(given)}" if given else "found none"
-        yield (*path, *given[1:2]), f"{found}, allowed: exactly one of {', '.join(SECRETS)}"
-    wanted = account.get("deliver_to")
-    for name in wanted if isinstance(wanted, list) else []:
-        if isinstance(name, str) and name not in destinations:
-            known = ", ".join(f'"{d}"' for d in destinations) or "none is defined"
-            yield (*path, "deliver_to"), f'found "{name}", allowed: a destination ({known})'
-    if account.get("tls") == "none" and account.get("allow_plaintext_auth") not in _TRUE:
-        yield (*path, "tls"), PLAINTEXT
-
-
-def _of_destination(path: Path, destination: dict[str, Any]) -> Found:
-    if destination.get("layout") == "mirror":
-        if destination.get("duplicates") == "skip":
-            text = 'found "skip", allowed with layout = "mirror": "deliver"'
-            yield (*path, "duplicates"), f"{text} (a mirror has every copy that the server has)"
-    elif (removed := destination.get("removed")) in ("trash", "remove"):
-        text = f'found "{removed}", allowed with layout = "flat": "keep"'
-        yield (*path, "removed"), f'{text} (only layout = "mirror" follows the server)'
-
-
-def _same_path(destinations: dict[str, dict[str, Any]], folder: FilePath) -> Found:
-    owners: dict[FilePath, str] = {}
-    for name, destination in destinations.items():
-        path = destination.get("path")
-        if not isinstance(path, str) or "\0" in path:
-            continue
-        try:
-            real = (folder / FilePath(path).expanduser()).resolve()
-        except (OSError, RuntimeError):
-            continue
-        if owners.setdefault(real, name) != name:
-            text = f'found "{path}", which destination "{owners[real]}" has already'
-            yield ("destinations", name, "path"), text
+def _of_account(path: Path, account: dict[str, Any], destinations: dict[str, Any]) -> Found:
+    yield from of_login(path, account, needed=True)
+    for name in names(account.get("deliver_to")):
+        if name not in destinations:
+            yield (*path, "deliver_to"), unknown(name, destinations)
 
 
 def _tables(data: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:

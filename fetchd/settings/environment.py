@@ -2,7 +2,7 @@
 
 `__` separates the parts of a key. Account and destination names are matched
 without regard to case, any character but a letter or digit written `_`; a name
-the file does not know makes a new account. Lists and tables are written as JSON
+the file does not know makes a new one. Lists and tables are written as JSON
 or as TOML, a list of names also with commas (a command's arguments may hold any).
 A variable that looks like a setting and is none is an error.
 """
@@ -19,8 +19,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from fetchd.policy.retention import Window
-from fetchd.settings.account import SECRETS, AccountTable, Pop3Account, WindowTable
+from fetchd.settings.account import AccountTable, Pop3Account, WindowTable
+from fetchd.settings.destination import DestinationTable, MaildirDestination
 from fetchd.settings.model import Settings
+from fetchd.settings.server import SECRETS, SRS_SECRETS
 
 PREFIX = "FETCHD_"
 NO_SETTING = {"FETCHD_CONFIG"}
@@ -28,7 +30,10 @@ NO_SETTING = {"FETCHD_CONFIG"}
 WHOLE: dict[type, type[BaseModel]] = {
     Window: WindowTable,
     Pop3Account: AccountTable,  # the first of the protocols stands for all
+    MaildirDestination: DestinationTable,  # and so does the first of the kinds
 }
+_NAMED = ("accounts", "destinations")
+_ARGUMENTS = ("password_command", "command")  # lists whose members may hold commas
 Path = tuple[str, ...]
 Merged = dict[str, Any]
 
@@ -45,7 +50,7 @@ def override(data: Merged, environ: Mapping[str, str]) -> tuple[dict[Path, str],
         path, annotation = _resolve(variable.removeprefix(PREFIX), data)
         if path:
             _displace(data, path, origins)
-            commas = path[-1] not in SECRETS
+            commas = path[-1] not in _ARGUMENTS
             _put(data, path, _value(environ[variable], annotation, commas=commas))
             origins[path] = variable
         elif problem := _unknown(variable, data):
@@ -55,19 +60,21 @@ def override(data: Merged, environ: Mapping[str, str]) -> tuple[dict[Path, str],
 
 def _displace(data: Merged, path: Path, origins: Mapping[Path, str]) -> None:
     """A secret's source given by the environment takes the place of the file's."""
-    if len(path) != 3 or path[0] != "accounts" or path[2] not in SECRETS:
+    if len(path) != 3 or path[0] not in _NAMED:
         return
-    account = data.get("accounts", {}).get(path[1])
-    if isinstance(account, dict):
-        for key in SECRETS:
+    sources = next((group for group in (SECRETS, SRS_SECRETS) if path[2] in group), ())
+    named = data.get(path[0])
+    table = named.get(path[1]) if isinstance(named, dict) else None
+    if isinstance(table, dict):
+        for key in sources:
             if (*path[:2], key) not in origins:
-                account.pop(key, None)
+                table.pop(key, None)
 
 
 def _names_of_secrets(data: Merged) -> set[str]:
     """Variables that hold a password by the user's own choice (password_env)."""
-    accounts = data.get("accounts")
-    tables = accounts.values() if isinstance(accounts, dict) else ()
+    found = [data.get(section) for section in _NAMED]
+    tables = [t for named in found if isinstance(named, dict) for t in named.values()]
     return {str(t["password_env"]) for t in tables if isinstance(t, dict) and "password_env" in t}
 
 
@@ -116,6 +123,14 @@ def table_of(annotation: Any) -> tuple[type[BaseModel] | None, Any]:
         if isinstance(choice, type) and issubclass(choice, BaseModel):
             return choice, None
     return None, None
+
+
+def rows_of(annotation: Any) -> type[BaseModel] | None:
+    """The table that an array of tables ([[NAME]]) is made of."""
+    if typing.get_origin(annotation) is not tuple:
+        return None
+    row = typing.get_args(annotation)[0]
+    return row if isinstance(row, type) and issubclass(row, BaseModel) else None
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:

@@ -18,16 +18,18 @@ _COMMENT = re.compile(r"#[^\n]*")
 
 
 def key_lines(text: str) -> dict[Path, int]:
-    """The 1-based line of every key and table header, by full path."""
+    """The 1-based line of every key and table header, by full path; rows count from 1."""
     lines: dict[Path, int] = {}
+    rows: dict[Path, int] = {}  # how many [[...]] each name has had so far
     table: Path = ()
     at = _skip_blank(text, 0)
     while at < len(text):
         line = text.count("\n", 0, at) + 1
         if text[at] == "[":
-            start = at + (2 if text.startswith("[[", at) else 1)
+            is_row = text.startswith("[[", at)
+            start = at + (2 if is_row else 1)
             end = _find(text, start, "]")
-            table = _parts(text[start:end])
+            table = _header(_parts(text[start:end]), rows, is_row=is_row)
             _note(lines, table, line)
             at = text.find("\n", end)
             at = len(text) if at < 0 else at
@@ -35,6 +37,18 @@ def key_lines(text: str) -> dict[Path, int]:
             at = _entry(text, at, table, lines, ends="\n")
         at = _skip_blank(text, at)
     return lines
+
+
+def _header(parts: Path, rows: dict[Path, int], *, is_row: bool) -> Path:
+    """The path of a table; a row of an array has its number, from 1, as a part of its own."""
+    path: Path = ()
+    for place, part in enumerate(parts, 1):
+        path = (*path, part)
+        if is_row and place == len(parts):
+            rows[path] = rows.get(path, 0) + 1
+        if path in rows:
+            path = (*path, str(rows[path]))
+    return path
 
 
 def _entry(text: str, at: int, table: Path, lines: dict[Path, int], ends: str) -> int:

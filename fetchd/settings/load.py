@@ -15,9 +15,11 @@ from pydantic import ValidationError
 from fetchd.errors import SettingsError
 from fetchd.settings.checks import contradictions
 from fetchd.settings.environment import override
+from fetchd.settings.families import FAMILIES
 from fetchd.settings.lines import key_lines
 from fetchd.settings.model import Settings
 from fetchd.settings.problems import describe, place
+from fetchd.settings.server import WRITTEN_SECRETS
 from fetchd.settings.values import relative_to
 
 
@@ -95,11 +97,13 @@ def _syntax(file: Path, complaint: str, text: str) -> str:
 
 
 def _permissions(file: Path, data: dict[str, Any], mode: int) -> list[str]:
-    accounts = data.get("accounts")
-    tables = accounts.values() if isinstance(accounts, dict) else ()
-    if mode & 0o044 and any(isinstance(t, dict) and "password" in t for t in tables):
-        return [f"{file}: holds a password and is readable by others; run: chmod 600 {file}"]
-    return []
+    sections = [data.get(key) for key in FAMILIES]
+    tables = [t for section in sections if isinstance(section, dict) for t in section.values()]
+    held = {key for t in tables if isinstance(t, dict) for key in WRITTEN_SECRETS if key in t}
+    if not mode & 0o044 or not held:
+        return []
+    what = "password" if "password" in held else "secret"
+    return [f"{file}: holds a {what} and is readable by others; run: chmod 600 {file}"]
 
 
 def _validated(

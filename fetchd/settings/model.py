@@ -2,40 +2,23 @@
 
 A misspelt key is an error. What one field cannot know (that a destination
 exists, that a password is given once) is checked in `checks.py`. To add a
-setting: a field with a default here or in `account.py`, a line in the example,
-a row in the README.
+setting: a field with a default here, in `account.py` or in `destination.py`, a line in
+the example, a row in the README.
 """
 
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from fetchd.policy.routing import Route
 from fetchd.settings.account import Account, by_protocol
-from fetchd.settings.values import FilePath, Size, Table, Text, Whole, days
-
-
-class MaildirDestination(Table):
-    """Deliver into a Maildir; created if absent."""
-
-    kind: Literal["maildir"]
-    path: FilePath
-    layout: Literal["flat", "mirror"] = "flat"
-    removed: Literal["keep", "trash", "remove"] = "keep"
-    duplicates: Literal["skip", "deliver"] = "deliver"
-    newline: Literal["lf", "crlf"] = "lf"
-
-    _name: str = PrivateAttr(default="")
-
-    @property
-    def name(self) -> str:
-        """The NAME of [destinations.NAME]."""
-        return self._name
-
-
-Destination = MaildirDestination  # becomes a union discriminated by `kind` with the second one
+from fetchd.settings.destination import Destination, by_kind
+from fetchd.settings.routes import RouteTable
+from fetchd.settings.server import WRITTEN_SECRETS
+from fetchd.settings.values import FilePath, Size, Table, Text, Told, Whole, days
 
 
 class Limits(Table):
@@ -78,8 +61,9 @@ class Settings(BaseSettings):
         default="~/.local/share/fetchd",  # expanded when validated
         validate_default=True,
     )
-    accounts: dict[Text, Annotated[Account, PlainValidator(by_protocol)]] = {}
-    destinations: dict[Text, Destination] = {}
+    accounts: dict[Text, Annotated[Account, Told(by_protocol)]] = {}
+    destinations: dict[Text, Annotated[Destination, Told(by_kind)]] = {}
+    routes: tuple[RouteTable, ...] = ()
     limits: Limits = Limits()
     archive: Archive = Archive()
     log: Log = Log()
@@ -90,6 +74,18 @@ class Settings(BaseSettings):
     def path(self) -> Path:
         """The file these settings were read from."""
         return self._path
+
+    @property
+    def routing(self) -> tuple[Route, ...]:
+        """The routes as `policy.routing` takes them, each with a name."""
+        return tuple(table.route(position) for position, table in enumerate(self.routes, 1))
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret that stands in the settings themselves, for the redactor."""
+        tables = (*self.accounts.values(), *self.destinations.values())
+        held = [getattr(table, key, None) for table in tables for key in WRITTEN_SECRETS]
+        return tuple(secret.get_secret_value() for secret in held if secret is not None)
 
     @classmethod
     def settings_customise_sources(

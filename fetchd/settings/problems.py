@@ -11,19 +11,14 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from fetchd.settings.account import (
-    AUTH,
-    AccountTable,
-    Pop3Account,
-    Pop3WindowTable,
-    WindowTable,
-)
-from fetchd.settings.environment import table_of
+from fetchd.settings.environment import rows_of, table_of
+from fetchd.settings.families import FAMILIES, Family, family_at
 from fetchd.settings.model import Settings
 from fetchd.telemetry import printable
 
 Path = tuple[str, ...]
 
+_UNSHOWN = ("password", "srs_secret", "command")  # what begins so holds a secret, or may
 # What pydantic says in Python's words.
 _IN_WORDS = {
     "bool_parsing": "true or false",
@@ -45,28 +40,29 @@ _IN_WORDS = {
 def place(path: Path, file: str, lines: Mapping[Path, int], origins: Mapping[Path, str]) -> str:
     """`VARIABLE: key` or `file:line: key`, as near as can be told."""
     key = ".".join(path)
-    for length in range(len(path), 0, -1):
-        near = path[:length]
-        if variable := origins.get(near):
+    nearest_first = [path[:length] for length in range(len(path), 0, -1)]
+    for near in nearest_first:
+        if variable := origins.get(near):  # all that the file has there gave way to it
             return f"{variable}: {key}"
+    for near in nearest_first:
         if line := lines.get(near):
             return f"{file}:{line}: {key}"
         # A table that only the environment knows, with a key that it lacks.
         for below, variable in origins.items():
-            if below[:length] == near:
+            if below[: len(near)] == near:
                 return f"{variable}: {key}"
     return f"{file}: {key}"
 
 
 def describe(error: ErrorDetails, data: Mapping[str, Any]) -> tuple[Path, str]:
     """Path and sentence for one of pydantic's complaints about `data`."""
-    path = _own_path(tuple(str(part) for part in error["loc"]))
+    path = _own_path(error["loc"])
     match error["type"]:
         case "extra_forbidden":
             return path, _unknown_key(path, data)
         case "missing":
             return path, "missing, and needed"
-        case "literal_error":
+        case "literal_error" | "enum":
             return path, _not_a_choice(path, error["input"], error["ctx"]["expected"])
         case "value_error":
             allowed = str(error["ctx"]["error"])
@@ -78,47 +74,58 @@ def describe(error: ErrorDetails, data: Mapping[str, Any]) -> tuple[Path, str]:
     return path, f"{_shown(path, error['input'])}, allowed: {allowed}"
 
 
-def _own_path(loc: Path) -> Path:
-    """Without the steps that pydantic adds for its own use (union branches, list places)."""
+def _own_path(loc: tuple[str | int, ...]) -> Path:
+    """Without the steps that pydantic adds for its own use (list places); rows count from 1."""
     path: list[str] = []
     annotation: Any = Settings
     for part in loc:
-        model, values = table_of(annotation)
-        if model is None and values is None:
+        annotation = _below(annotation, part)
+        if annotation is None:
             break
-        path.append(part)
-        field = model.model_fields.get(part) if model else None
-        annotation = field.annotation if field else values
+        path.append(str(part + 1) if isinstance(part, int) else part)
     return tuple(path)
 
 
-_IMAP_ONLY = 'is for protocol = "imap"'
-_AS_POP3: dict[type[BaseModel], type[BaseModel]] = {
-    AccountTable: Pop3Account,
-    WindowTable: Pop3WindowTable,
-}
+def _below(annotation: Any, part: str | int) -> Any:
+    """The type of what `part` names there; None where nothing has names of its own."""
+    if isinstance(part, int):
+        return rows_of(annotation)
+    model, values = table_of(annotation)
+    if model is None:
+        return values
+    field = model.model_fields.get(part)
+    return field.annotation if field else Any  # of a key that is unknown
+
+
+def _table_at(path: Path) -> type[BaseModel]:
+    annotation: Any = Settings
+    for part in path:
+        rows = rows_of(annotation)
+        annotation = rows if rows is not None else _below(annotation, part)
+    model, _ = table_of(annotation)
+    return model or Settings
 
 
 def _unknown_key(path: Path, data: Mapping[str, Any]) -> str:
-    table, key = _model_at(path[:-1]), path[-1]
-    if key in table.model_fields:
-        return f"{key} {_IMAP_ONLY}"
-    known = table.model_fields.keys()
-    if path[0] == "accounts" and data["accounts"][path[1]].get("protocol") == "pop3":
-        known = _AS_POP3.get(table, table).model_fields.keys()
-    for near in get_close_matches(key, table.model_fields, 1, 0.5):
-        only = "" if near in known else f", which {_IMAP_ONLY}"
+    whole, key = _table_at(path[:-1]).model_fields, path[-1]
+    family = family_at(path)
+    if family is not None and key in whole:
+        return f"{key} is for {_members(family, family.knowing(path[2:-1], key))}"
+    own = family.keys(path[2:-1], data[path[0]][path[1]]) if family is not None else None
+    known = whole.keys() if own is None else own
+    for near in get_close_matches(key, whole, 1, 0.5):
+        only = ""
+        if family is not None and near not in known:
+            only = f", which is for {_members(family, family.knowing(path[2:-1], near))}"
         return f'unknown key (did you mean "{near}"{only}?)'
-    return f"unknown key, allowed: {', '.join(known)}"
+    first = family.tag if family is not None else ""
+    return f"unknown key, allowed: {', '.join(sorted(known, key=lambda name: name != first))}"
 
 
-def _model_at(path: Path) -> type[BaseModel]:
-    annotation: Any = Settings
-    for part in path:
-        model, values = table_of(annotation)
-        annotation = model.model_fields[part].annotation if model else values
-    model, _ = table_of(annotation)
-    return model or Settings
+def _members(family: Family, names: list[str]) -> str:
+    *others, last = (f'"{name}"' for name in names)
+    listed = f"{', '.join(others)} or {last}" if others else last
+    return f"{family.tag} = {listed}"
 
 
 def _not_a_choice(path: Path, found: object, expected: str) -> str:
@@ -127,17 +134,17 @@ def _not_a_choice(path: Path, found: object, expected: str) -> str:
     hint = f' (did you mean "{near[0]}"?)' if near else ""
     allowed = ", ".join(f'"{choice}"' for choice in choices)
     shown = _shown(path, found)
-    if path[-1] == "auth":
-        for protocol in (name for name, known in AUTH.items() if found in known):
-            shown += f', which is for protocol = "{protocol}"'
+    family = family_at(path)
+    if family is not None and (names := family.choosing(path[2:], found)):
+        shown += f", which is for {_members(family, names)}"
     return f"{shown}, allowed: {allowed}{hint}"
 
 
 def _shown(path: Path, found: object) -> str:
-    # A whole account given in one variable may hold its password.
-    if len(path) <= 2 and path[0] == "accounts":
+    # A whole account or destination given in one variable may hold its password.
+    if len(path) <= 2 and path[0] in FAMILIES:
         return "found something that is no table"
-    if any(part.startswith("password") for part in path[2:]):
+    if any(part.startswith(_UNSHOWN) for part in path[2:]):
         return "found something else (not shown)"
     match found:
         case bool():

@@ -7,9 +7,8 @@ protocol, add a case to `open_session`.
 from pathlib import Path
 from typing import Any
 
-from fetchd.contracts import Credentials, Session
+from fetchd.contracts import Credentials, Session, Watch, unwatched
 from fetchd.settings import Account, ImapAccount
-from fetchd.sources.login import Watch, unwatched
 from fetchd.telemetry import Transcript
 
 __all__ = ["Transcript", "Watch", "open_session"]

@@ -22,6 +22,8 @@ from fetchd.contracts import (
     Removed,
     ServerFacts,
     Unavailable,
+    Watch,
+    unwatched,
 )
 from fetchd.errors import LocalProtocolError, MailboxUnavailable
 from fetchd.policy.mailboxes import Mailbox, locate, select, unmatched
@@ -35,7 +37,6 @@ from fetchd.sources.imap_mark import read_mark
 from fetchd.sources.imap_overview import Overview, ask_status, introduction, look_around
 from fetchd.sources.imap_retiring import Retiring
 from fetchd.sources.imap_team import Team
-from fetchd.sources.login import Watch, unwatched
 from fetchd.telemetry import Transcript
 
 

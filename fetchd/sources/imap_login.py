@@ -18,7 +18,7 @@ from datetime import timedelta
 from fetchd.clients.imap import ImapClient
 from fetchd.clients.imap_refusals import is_not_understood, login_refusal
 from fetchd.clients.stream import TlsMode
-from fetchd.contracts import Credentials
+from fetchd.contracts import Credentials, Watch
 from fetchd.errors import (
     AuthenticationFailed,
     ConnectionFailed,
@@ -29,7 +29,7 @@ from fetchd.errors import (
 from fetchd.protocol.imap import commands
 from fetchd.protocol.imap.events import Completed, Greeting
 from fetchd.protocol.sasl import MECHANISMS, Login
-from fetchd.sources.login import STRONG, Access, Watch, certainty, connect, login_of
+from fetchd.sources.login import STRONG, Access, certainty, connect, login_of
 from fetchd.telemetry import Transcript
 from fetchd.values import Struct
 

@@ -1,4 +1,4 @@
-"""An IMAP account into which mail is put back: what is there, and APPEND (RFC 9051 §6.3.12).
+"""An IMAP account into which mail is put: what is there, and APPEND (RFC 9051 §6.3.12).
 
 Mailboxes are read by EXAMINE, so nothing is marked as seen. SELECT, which alone tells
 PERMANENTFLAGS, comes only where something is to be put. Octets go out as they are: what a
@@ -6,15 +6,20 @@ server makes of a bare LF is its own business, a NUL needs literal8 (BINARY, RFC
 
 What is there is compared by header. First the Message-IDs alone are asked for, then the
 headers of those that share one with us, or have none.
+
+A refusal is about the account, the mailbox or the message: by its response code, and
+failing that by its words. To know one more, add it to a table below.
 """
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from enum import StrEnum
 
 from fetchd.clients.imap import ImapClient
-from fetchd.clients.imap_refusals import server_refusal
+from fetchd.clients.imap_refusals import is_nonexistent, server_refusal
+from fetchd.clients.refusals import is_passing
 from fetchd.contracts import Body
 from fetchd.errors import FetchdError, MailboxUnavailable
 from fetchd.message import header_of, summarize
@@ -25,23 +30,28 @@ from fetchd.protocol.imap import commands, names
 from fetchd.protocol.imap.commands import Message
 from fetchd.protocol.imap.events import Completed
 from fetchd.protocol.imap.rules import Command
+from fetchd.protocol.imap.sequence import UidSet, write_sets
 from fetchd.protocol.imap.types import (
+    AppendUid,
     Code,
-    Exists,
     Fetched,
     Listed,
     MailboxStatus,
     Namespaces,
+    Outcome,
+    Searched,
     Status,
 )
 from fetchd.sources.imap import ImapSession
-from fetchd.sources.imap_listing import Lister
+from fetchd.sources.imap_listing import Lister, Place
 from fetchd.values import Struct
 
 _MESSAGE_ID = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]"
 _ALL = b"1:*"
+MAX_APPENDED = 1000  # UIDs of one answer to APPEND; nobody sends so many at once
 _FOR_ALL = {"UNAVAILABLE", "INUSE", "THROTTLED"}  # about the account, not what it was asked for
 _FOR_MAILBOX = {"NOPERM", "READ-ONLY"}
+_EXISTS = re.compile(r"already exists|mailbox exists", re.IGNORECASE)
 
 
 class Terms(Struct, frozen=True):
@@ -66,10 +76,21 @@ class Why(StrEnum):
     NO_MAILBOX = "no mailbox"
     NO_ROOM = "no room"
     TOO_LARGE = "too large"
+    NEVER = "never"
     OTHER = "other"
 
 
-_WHY = {"TRYCREATE": Why.NO_MAILBOX, "OVERQUOTA": Why.NO_ROOM, "TOOBIG": Why.TOO_LARGE}
+_WHY = {
+    "TRYCREATE": Why.NO_MAILBOX,
+    "NONEXISTENT": Why.NO_MAILBOX,
+    "OVERQUOTA": Why.NO_ROOM,
+    "TOOBIG": Why.TOO_LARGE,
+    "CANNOT": Why.NEVER,
+}
+_WORDS = {
+    Why.NO_ROOM: re.compile(r"quota|(?:mailbox|disk|storage) (?:is )?full", re.IGNORECASE),
+    Why.TOO_LARGE: re.compile(r"too (?:large|big)|(?:size|length) (?:limit|exceed)", re.IGNORECASE),
+}
 
 
 class Refusal(Struct, frozen=True):
@@ -109,6 +130,7 @@ class ImapTarget:
         self._by_path = {m.path: m for m in session.overview.mailboxes}
         self._by_wire = {m.wire: m for m in session.overview.mailboxes}
         self._roles = {m.role for m in session.overview.mailboxes}
+        self.answer: Completed | None = None  # to the last APPEND
 
     @property
     def where(self) -> str:
@@ -134,37 +156,32 @@ class ImapTarget:
         answer = await self._ask(commands.create(mailbox.wire, use))
         if not answer.ok and use:
             answer = await self._ask(commands.create(mailbox.wire))
-        if not answer.ok and _name(answer) != "ALREADYEXISTS":
+        if not answer.ok and not _is_there(answer):
             raise _refused(answer, f"the server does not create the mailbox '{mailbox.name}'")
         await self._ask(commands.subscribe(mailbox.wire))
 
     async def present(self, mailbox: Mailbox, message_ids: Collection[str]) -> list[Present]:
         """The messages there that have one of these Message-IDs, or none."""
+        if not (await self.examine(mailbox)).messages:
+            return []
+        told = await self.message_ids(mailbox)
+        near = [uid for uid, (_, known) in told.items() if not known or known in message_ids]
+        return list((await self.shown(told, near)).values())
+
+    async def examine(self, mailbox: Mailbox) -> Place:
+        """Open it for reading; what it holds."""
         opening = await self._client.ask(commands.examine(mailbox.wire))
         if not opening.ok:
             raise _closed(mailbox, opening.completed[0])
-        if not any(isinstance(event, Exists) and event.count for event in opening.events):
-            return []
-        told = await self._message_ids(mailbox)
-        near = [
-            RemoteMessage(b"", size, uid)
-            for uid, (size, known) in told.items()
-            if not known or known in message_ids
-        ]
-        lister = Lister(self._client, self.session.capabilities)
-        found: list[Present] = []
-        async with aclosing(lister.headers(near)) as headers:
-            async for one in headers:
-                size, known = told[one.remote.number]
-                # The server may see no field where we do.
-                known = known or summarize(one.header).message_id
-                found.append(Present(size, known, one.digest))
-        return found
+        place = Place()
+        for event in opening.events:
+            place.hear(event)
+        return place
 
-    async def _message_ids(self, mailbox: Mailbox) -> dict[int, tuple[int, str]]:
-        """Size and Message-ID of every message in the open mailbox, by UID."""
+    async def message_ids(self, mailbox: Mailbox, uids: bytes = _ALL) -> dict[int, tuple[int, str]]:
+        """Size and Message-ID, by UID, of these messages in the open mailbox."""
         told: dict[int, tuple[int, str]] = {}
-        asks = [(commands.fetch(_ALL, ["RFC822.SIZE", _MESSAGE_ID]), 0)]
+        asks = [(commands.fetch(uids, ["RFC822.SIZE", _MESSAGE_ID]), 0)]
         async with aclosing(self._client.exchange(asks)) as answers:
             async for events in answers:
                 for event in events:
@@ -176,6 +193,28 @@ class ImapTarget:
                         case Completed() if not event.ok:
                             raise _closed(mailbox, event)
         return told
+
+    async def shown(
+        self, told: Mapping[int, tuple[int, str]], uids: Iterable[int]
+    ) -> dict[int, Present]:
+        """These messages of the open mailbox by their headers; `told` by `message_ids`."""
+        near = [RemoteMessage(b"", told[uid][0], uid) for uid in uids]
+        lister = Lister(self._client, self.session.capabilities)
+        found: dict[int, Present] = {}
+        async with aclosing(lister.headers(near)) as headers:
+            async for one in headers:
+                size, known = told[one.remote.number]
+                # The server may see no field where we do.
+                known = known or summarize(one.header).message_id
+                found[one.remote.number] = Present(size, known, one.digest)
+        return found
+
+    async def search(self, criteria: bytes, *strings: bytes) -> list[UidSet] | None:
+        """What of the open mailbox fits; None where the server will not search."""
+        flight = await self._client.ask(commands.search(criteria, *strings))
+        if not flight.ok:
+            return None
+        return [event.found for event in flight.events if isinstance(event, Searched)]
 
     async def terms(self, mailbox: Mailbox) -> Terms:
         """Open it for writing, and hear what it takes."""
@@ -191,6 +230,14 @@ class ImapTarget:
                 case Status(code=Code(name="PERMANENTFLAGS", value=tuple(told))):
                     permanent = tuple(str(flag) for flag in told)
         return Terms(permanent, await self.limit(mailbox))
+
+    async def leave(self) -> None:
+        """Have no mailbox open, where that is to be had (RFC 3691).
+
+        In one that is open for writing, \\Recent would be ours to see and nobody else's.
+        """
+        if self.offers("UNSELECT"):
+            await self._client.ask(commands.unselect())
 
     async def limit(self, mailbox: Mailbox | None) -> int | None:
         """APPENDLIMIT of the server, or where that differs by mailbox, of this one."""
@@ -215,13 +262,31 @@ class ImapTarget:
         ]
         command = commands.append(mailbox.wire, messages)
         flight = await self._client.upload(command, (one.body.chunks() for one in letters))
-        answer = flight.completed[0]
+        answer = self.answer = flight.completed[0]
         if answer.ok:
             return None
-        code = _name(answer)
-        if code in _FOR_ALL | _FOR_MAILBOX:
+        if _name(answer) in _FOR_ALL | _FOR_MAILBOX:
             raise _refused(answer, f"the mailbox '{mailbox.name}' takes no mail")
-        return Refusal(_WHY.get(code, Why.OTHER), answer.text)
+        return Refusal(_why(answer), answer.text)
+
+    @property
+    def unanswered(self) -> bool:
+        """A command was sent whole, and its answer is due: what it did is not known."""
+        protocol = self._client.protocol
+        return bool(protocol.pending) and not protocol.sending
+
+    @property
+    def appended(self) -> tuple[int, ...]:
+        """The UIDs that the last APPEND gave, where the server tells (UIDPLUS)."""
+        match self.answer:
+            case Completed(code=Code(value=AppendUid(uids=uids))) if uids.count <= MAX_APPENDED:
+                return tuple(uids)
+        return ()
+
+    async def copy(self, mailbox: Mailbox, uids: Iterable[int], to: Mailbox) -> Completed:
+        """COPY from one mailbox to another; where a mailbox is a label, it is given."""
+        await self.examine(mailbox)
+        return await self._ask(commands.copy(write_sets(uids)[0], to.wire))
 
     def _may_become(self, role: str) -> bool:
         return self.offers("CREATE-SPECIAL-USE") and role not in self._roles
@@ -242,6 +307,22 @@ def _refused(answer: Completed, what: str) -> FetchdError:
     if _name(answer) in _FOR_ALL:
         return server_refusal(answer.code, answer.text, what)
     return MailboxUnavailable(f"{what}: {answer.text}" if answer.text else what)
+
+
+def _is_there(answer: Completed) -> bool:
+    """Whether CREATE failed because the mailbox exists: LIST need not have named it."""
+    return _name(answer) == "ALREADYEXISTS" or bool(_EXISTS.search(answer.text))
+
+
+def _why(answer: Completed) -> Why:
+    if (why := _WHY.get(_name(answer))) is not None:
+        return why
+    if is_nonexistent(None, answer.text):
+        return Why.NO_MAILBOX
+    found = next((why for why, words in _WORDS.items() if words.search(answer.text)), None)
+    if found is None and answer.outcome is Outcome.BAD and not is_passing(answer.text):
+        return Why.NEVER
+    return found or Why.OTHER
 
 
 def _name(answer: Completed) -> str:

@@ -4,7 +4,6 @@ No password goes over a plaintext line unless the settings say so for that accou
 """
 
 import re
-from collections.abc import Callable
 
 from fetchd.clients.stream import Stream, TlsMode, TlsSettings, open_stream
 from fetchd.contracts import Credentials
@@ -14,12 +13,6 @@ from fetchd.values import Struct, field
 
 # The server proves itself too, and a thief of the line learns nothing to log in with.
 STRONG = ("SCRAM-SHA-256", "SCRAM-SHA-1")
-
-Watch = Callable[[str, str], None]  # a step that succeeded, and what it found
-
-
-def unwatched(_step: str, _found: str) -> None:
-    """Nobody wants to know."""
 
 
 class Access(Struct, frozen=True):

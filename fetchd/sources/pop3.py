@@ -23,6 +23,8 @@ from fetchd.contracts import (
     Removed,
     ServerFacts,
     Unavailable,
+    Watch,
+    unwatched,
 )
 from fetchd.errors import (
     AccountRefused,
@@ -36,7 +38,6 @@ from fetchd.policy.plan import Listing, RemoteMessage
 from fetchd.protocol.pop3 import BodyChunk, BodyEnd, Reply, parse_listing
 from fetchd.sources.identity import listed, named, nameless, unclear
 from fetchd.sources.incoming import Sizes
-from fetchd.sources.login import Watch, unwatched
 from fetchd.sources.pop3_arrivals import Arrivals
 from fetchd.sources.pop3_login import Entrance, Pop3Access, announced, enter, first_number
 from fetchd.telemetry import Transcript

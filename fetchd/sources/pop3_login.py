@@ -17,7 +17,7 @@ from datetime import timedelta
 from fetchd.clients.pop3 import Pop3Client
 from fetchd.clients.refusals import is_not_understood, login_refusal
 from fetchd.clients.stream import TlsMode
-from fetchd.contracts import Credentials
+from fetchd.contracts import Credentials, Watch
 from fetchd.errors import (
     AuthenticationFailed,
     ConnectionFailed,
@@ -26,7 +26,7 @@ from fetchd.errors import (
 )
 from fetchd.protocol.pop3 import Reply
 from fetchd.protocol.sasl import MECHANISMS, Login
-from fetchd.sources.login import STRONG, Access, Watch, certainty, connect, login_of
+from fetchd.sources.login import STRONG, Access, certainty, connect, login_of
 from fetchd.telemetry import Transcript
 from fetchd.values import Struct
 

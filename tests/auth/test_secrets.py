@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from fetchd.auth.secrets import read_secret
+from fetchd.auth.secrets import read_secret, read_srs_secret
 from fetchd.errors import SecretUnavailable
-from fetchd.settings import Pop3Account
+from fetchd.settings import ImapDestination, Pop3Account, SmtpDestination
 
 
 def secret(environ: dict[str, str] | None = None, patience: float = 60, **source: Any) -> str:
@@ -84,3 +84,54 @@ def test_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
     assert secret(password_keyring="s") == "pw"
     with pytest.raises(SecretUnavailable, match="holds nothing"):
         secret(password_keyring="t")
+
+
+def smtp(**keys: Any) -> SmtpDestination:
+    found = SmtpDestination(kind="smtp", host="h", recipients=("a@b",), **keys)
+    found._name = "team"
+    return found
+
+
+def test_a_destination_s_password_comes_from_the_same_places(tmp_path: Path) -> None:
+    given = {"password_file": file(tmp_path, "pw\n")}
+    imap = ImapDestination(kind="imap", host="h", username="u", **given)
+    for owner in (imap, smtp(username="u", **given)):
+        assert asyncio.run(read_secret(owner, {})) == "pw"
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"password_env": "NOT_SET"}, "destination team: no password: NOT_SET is not in the envir"),
+        ({"password": ""}, "destination team: no password: password gave nothing"),
+        ({}, "destination team: no password: none is set"),
+    ],
+)
+def test_it_is_told_whose_password_it_is(keys: dict[str, str], told: str) -> None:
+    with pytest.raises(SecretUnavailable) as caught:
+        asyncio.run(read_secret(smtp(username="u", **keys), {}))
+    assert str(caught.value).startswith(told)
+
+
+def test_the_secret_of_rewritten_senders(tmp_path: Path) -> None:
+    assert asyncio.run(read_srs_secret(smtp(srs_secret="key"))) == "key"
+    assert asyncio.run(read_srs_secret(smtp(srs_secret_file=file(tmp_path, "key\n")))) == "key"
+    assert asyncio.run(read_srs_secret(smtp())) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "told"),
+    [
+        ("key", 0o644, "readable by others"),
+        ("", 0o600, "srs_secret_file gave nothing"),
+        ("key\nkey\n", 0o600, "srs_secret_file gave more than one line"),
+        ("x" * 65 * 1024, 0o600, "gave no readable text"),
+    ],
+)
+def test_a_file_of_it_is_looked_at_like_one_of_a_password(
+    tmp_path: Path, text: str, mode: int, told: str
+) -> None:
+    with pytest.raises(SecretUnavailable, match=told) as caught:
+        asyncio.run(read_srs_secret(smtp(srs_secret_file=file(tmp_path, text, mode))))
+    assert str(caught.value).startswith("destination team: no secret for SRS: ")
+    assert caught.value.advice

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -22,9 +23,13 @@ def objects(db: sqlite3.Connection) -> list[tuple[str, list[str]]]:
     """Every table and index, clause by clause; columns in order, constraints in any."""
     found = []
     for name, sql in db.execute("SELECT name, sql FROM sqlite_master WHERE sql NOTNULL"):
-        clauses = [line.strip().rstrip(",") for line in sql.splitlines() if line.strip()]
+        plain = " ".join(sql.split())
+        # Commas between clauses, not those inside of parentheses.
+        clauses = re.split(r", ?(?![^()]*\))", plain.partition("(")[2].rpartition(")")[0].strip())
         table_wide = [c for c in clauses if c.startswith(("CONSTRAINT", "PRIMARY", "FOREIGN"))]
-        found.append((name, [c for c in clauses if c not in table_wide] + sorted(table_wide)))
+        columns = [c for c in clauses if c not in table_wide]
+        ends = [plain.partition("(")[0], plain.rpartition(")")[2]]
+        found.append((name, [*ends, *columns, *sorted(table_wide)]))
     return sorted(found)
 
 
@@ -56,7 +61,7 @@ def test_new_catalog_is_private_durable_and_stamped(catalog: Catalog) -> None:
 
 def test_a_later_or_unknown_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "catalog.db"
-    for version in ("0002", "9999", "abc"):
+    for version in ("0003", "9999", "abc"):
         with Catalog(path) as catalog, catalog.transaction() as db:
             db.execute("UPDATE alembic_version SET version_num = ?", (version,))
         with pytest.raises(CatalogTooNew, match=version):

@@ -7,6 +7,7 @@ below `tmp_path`, and how to read back what is there.
 import asyncio
 import mailbox
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +16,7 @@ import pytest
 
 from fetchd.contracts import Change, DeliverySession, Outcome, Settled
 from fetchd.destinations import open_destination
-from fetchd.settings.model import MaildirDestination
+from fetchd.settings import MaildirDestination, MboxDestination
 from tests.destinations.outgoing import outgoing
 
 T = TypeVar("T")
@@ -27,13 +28,13 @@ class Place:
     held: Callable[[], list[bytes]]
 
 
-def _maildir(newline: str, layout: str, removed: str = "keep") -> Callable[[Path], Place]:
+def _maildir(newline: str, layout: str, **more: str) -> Callable[[Path], Place]:
     def place(tmp_path: Path) -> Place:
         path = tmp_path / "Maildir"
         settings = MaildirDestination(
-            kind="maildir", path=path, newline=newline, layout=layout, removed=removed
+            kind="maildir", path=path, newline=newline, layout=layout, **more
         )
-        return Place(lambda: open_destination("home", settings), lambda: _read(path))
+        return Place(lambda: open_destination(settings, "instance"), lambda: _read(path))
 
     return place
 
@@ -44,11 +45,26 @@ def _read(path: Path) -> list[bytes]:
     return sorted(box.get_bytes(key) for box in boxes for key in box.iterkeys())
 
 
+def _mbox(tmp_path: Path) -> Place:
+    path = tmp_path / "mbox"
+    settings = MboxDestination(kind="mbox", path=path)
+    return Place(lambda: open_destination(settings, "instance"), lambda: _entries(path))
+
+
+def _entries(path: Path) -> list[bytes]:
+    if not path.exists():
+        return []
+    with closing(mailbox.mbox(path, create=False)) as box:
+        return sorted(box.get_bytes(key) for key in box.iterkeys())
+
+
 KINDS = {
     "maildir-lf": _maildir("lf", "flat"),
     "maildir-crlf": _maildir("crlf", "flat"),
+    "maildir-folders": _maildir("lf", "flat", folder="{account}/{mailbox}", flags="keep"),
     "mirror-lf": _maildir("lf", "mirror"),
-    "mirror-crlf-trash": _maildir("crlf", "mirror", "trash"),
+    "mirror-crlf-trash": _maildir("crlf", "mirror", removed="trash"),
+    "mbox": _mbox,
 }
 
 

@@ -6,20 +6,24 @@ import stat
 import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fetchd.contracts import Outcome, Outgoing, Settled
 from fetchd.destinations import durable, maildir
 from fetchd.destinations.maildir import MaildirSession
+from fetchd.values import replace
+from tests.destinations.disk import STEPS, Crash, crashing, tree
 from tests.destinations.outgoing import QUEUED, outgoing
 
 STEM = f"{int(QUEUED.timestamp())}.key-1.fetchd"
+NAME = f"{STEM},S=25"
 
 
-def deliver(path: Path, *items: Outgoing, newline: str = "lf") -> list[Settled]:
+def deliver(path: Path, *items: Outgoing, newline: str = "lf", **how: Any) -> list[Settled]:
     async def main() -> list[Settled]:
-        session = MaildirSession(path, newline)
+        session = MaildirSession(path, newline, **how)
         try:
             await session.put(items)
             return await session.settle()
@@ -128,10 +132,33 @@ def test_folders_are_listed_once_a_session(box: Path, monkeypatch: pytest.Monkey
     real = os.listdir
     monkeypatch.setattr(maildir.os, "listdir", lambda at: (listed.append(at), real(at))[1])
     deliver(box, *(outgoing(n, doubtful=True) for n in range(5)))
-    assert len(listed) == 2
+    assert len(listed) == 3  # the Maildir itself, new/ and cur/
     listed.clear()
     deliver(box, *(outgoing(n) for n in range(9)))
     assert listed == []
+
+
+def test_the_flat_path_takes_no_more_calls_for_folders_and_flags_that_nobody_wants(
+    box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(box, outgoing(99))
+    calls: list[str] = []
+
+    def noting(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        return lambda *a, **k: (calls.append(name), real(*a, **k))[1]
+
+    for name in ("open", "stat", "mkdir", "listdir", "utime", "rename", "unlink"):
+        monkeypatch.setattr(os, name, noting(name, getattr(os, name)))
+    monkeypatch.setattr(durable, "SYNCFS_FROM", 1)
+
+    def cost(count: int) -> dict[str, int]:
+        calls.clear()
+        deliver(box, *(outgoing(n, flags="\\Seen", mailbox="A/B") for n in range(count)))
+        return {name: calls.count(name) for name in calls}
+
+    few, many = cost(2), cost(12)
+    grown = {name: many[name] - few[name] for name in many if many[name] != few[name]}
+    assert grown == {"open": 10, "rename": 10}
 
 
 def failing(number: int) -> Callable[..., int]:
@@ -348,3 +375,203 @@ def test_renamed_but_not_durable_is_deferred_and_not_repeated(
         folder.mkdir()
     assert [one.outcome for one in asyncio.run(main())] == [Outcome.DEFERRED, Outcome.DELIVERED]
     assert (held(box), len(held(box, "cur"))) == ([], 1)
+
+
+# -- Folders and flags --------------------------------------------------------------
+
+
+def routed(item: Outgoing, folder: str) -> Outgoing:
+    return replace(item, folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("template", "route", "folder"),
+    [
+        ("", "", ""),
+        ("Fetched", "", ".Fetched"),
+        ("{account}/{mailbox}", "", ".work.A\\2eb.c"),  # a dot in a name is no level
+        ("{mailbox}", "", ".A\\2eb.c"),
+        ("INBOX", "", ""),
+        ("inbox", "", ""),
+        ("Fetched", "Lists/Dev", ".Lists.Dev"),  # a route knows better
+        ("Fetched", "INBOX", ""),
+        ("", "W\xfcrfel", ".W&APw-rfel"),
+        ("", "../../x", r".\2e\2e.\2e\2e.x"),
+        ("", "/etc", ".%!.etc"),
+        ("", "a\0b", ".a&AAA-b"),
+    ],
+)
+def test_a_message_goes_to_the_folder_that_settings_or_its_route_want(
+    box: Path, template: str, route: str, folder: str
+) -> None:
+    item = routed(outgoing(1, mailbox="A.b/c"), route)
+    assert deliver(box, item, folder=template)[0].outcome is Outcome.DELIVERED
+    assert tree(box) == {os.path.join(folder, "new"): [NAME]}  # noqa: PTH118
+    if folder:
+        assert (box / folder / "maildirfolder").is_file()
+        made = [box / folder / part for part in ("", "tmp", "new", "cur")]
+        assert [path.stat().st_mode & 0o777 for path in made] == [0o700] * 4
+    assert not (box / "maildirfolder").exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "flags", "file"),
+    [
+        ({}, "\\Seen \\Flagged", f"new/{NAME}"),
+        ({"keep_flags": True}, "\\Seen \\Flagged", f"cur/{NAME}:2,FS"),
+        ({"keep_flags": True}, "$Work \\Recent", f"new/{NAME}"),  # no letter
+        ({"keep_flags": True}, "", f"new/{NAME}"),
+        ({"mark_seen": True}, "\\Flagged", f"cur/{NAME}:2,S"),
+        ({"mark_seen": True, "keep_flags": True}, "\\Flagged", f"cur/{NAME}:2,FS"),
+        ({"mark_seen": True, "keep_flags": True}, "\\Seen \\Deleted", f"cur/{NAME}:2,ST"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["", ".F/"])
+def test_flags_are_dropped_kept_or_seen_is_added(
+    box: Path, how: dict[str, bool], flags: str, file: str, folder: str
+) -> None:
+    item = routed(outgoing(1, flags=flags), folder[1:-1])
+    assert deliver(box, item, **how)[0].outcome is Outcome.DELIVERED
+    part, name = file.split("/")
+    assert tree(box) == {f"{folder}{part}": [name]}
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        f"new/{NAME}", f"cur/{NAME}:2,S", f".F/new/{NAME}", f".F/cur/{NAME}:2,FS",
+        f".Elsewhere/new/{NAME}", f".Elsewhere/cur/{STEM},S=7:2,", f".A.B.C/cur/{STEM}:2,T",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("folder", ["", "F", "G"])
+def test_what_a_reader_moved_to_another_folder_is_found_there(
+    box: Path, there: str, folder: str
+) -> None:
+    deliver(box, *(routed(outgoing(n, key=f"other-{n}"), f) for n, f in enumerate(("", "F", "X"))))
+    (box / ".dovecot.lvinfo").write_bytes(b"no folder")
+    (box / ".half-made").mkdir()
+    (box / ".dangling").symlink_to(box / "nowhere")
+    (box / there).parent.mkdir(parents=True, exist_ok=True)
+    for part in ("tmp", "new", "cur"):
+        ((box / there).parents[1] / part).mkdir(exist_ok=True)
+    (box / there).write_bytes(b"here")
+    before = tree(box), {*box.iterdir()}
+    [settled] = deliver(box, outgoing(1, doubtful=True), folder=folder)
+    assert (settled.outcome, settled.reply) == (Outcome.DELIVERED, "found there")
+    assert (tree(box), {*box.iterdir()}) == before
+
+
+def test_what_a_reader_moves_while_we_look_is_found(
+    box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(box, routed(outgoing(1), "B"), routed(outgoing(2), "A"))
+    real, listed = os.listdir, list[object]()
+
+    def moving(at: int) -> list[str]:
+        listed.append(at)
+        if len(listed) == 6:  # the Maildir; new/ and cur/ of itself and of .A; then .B
+            (box / ".B/new" / NAME).rename(box / ".A/cur" / f"{NAME}:2,S")
+        return real(at)
+
+    monkeypatch.setattr(maildir.os, "listdir", moving)
+    [settled] = deliver(box, outgoing(1, doubtful=True), folder="B")
+    assert settled.reply == "found there"
+    assert [name for names in tree(box).values() for name in names if "key-1" in name] == [
+        f"{NAME}:2,S"
+    ]
+
+
+def test_another_folder_that_cannot_be_entered_holds_up_nothing(
+    box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(box, routed(outgoing(2), "Private"), routed(outgoing(3), "Open"))
+    real = os.open
+
+    def closed(path: str, *args: Any, **keywords: Any) -> int:
+        if str(path) == ".Private":
+            raise PermissionError(errno.EACCES, "closed")
+        return real(path, *args, **keywords)
+
+    monkeypatch.setattr(os, "open", closed)
+    one, two = (
+        deliver(box, routed(outgoing(1, doubtful=True), folder))[0]
+        for folder in ("Open", "Private")
+    )
+    assert (one.outcome, one.reply) == (Outcome.DELIVERED, "")
+    # It is there already; but what is to go where we cannot look would come twice.
+    assert two.outcome is Outcome.DEFERRED
+    assert str(box / ".Private") in two.reply
+
+
+def test_trouble_with_one_folder_harms_no_other(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.mkdir
+
+    def full(path: str, *args: Any, **keywords: Any) -> None:
+        if str(path) == ".B":
+            raise OSError(errno.EDQUOT, "quota")
+        real(path, *args, **keywords)
+
+    monkeypatch.setattr(os, "mkdir", full)
+    settled = deliver(box, *(routed(outgoing(n), "AB"[n % 2]) for n in range(4)))
+    assert {one.id: one.outcome for one in settled} == {
+        0: Outcome.DELIVERED, 2: Outcome.DELIVERED, 1: Outcome.DEFERRED, 3: Outcome.DEFERRED,
+    }  # fmt: skip
+    assert {one.reply.split(" is used up")[0] for one in settled if one.reply} == {
+        f"The disk quota of {box}/.B"
+    }
+    assert held(box, "tmp") == []
+
+
+@pytest.mark.parametrize("reader", [False, True])
+def test_after_a_crash_at_any_step_everything_is_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: bool
+) -> None:
+    """`reader`: whatever came through was read and moved to another folder meanwhile."""
+
+    def items(*, doubtful: bool) -> list[Outgoing]:
+        return [
+            routed(
+                outgoing(n, mailbox="AB"[n % 2], flags="\\Seen" * (n % 3 == 0), doubtful=doubtful),
+                "Lists" * (n % 4 == 0),
+            )
+            for n in range(9)
+        ]
+
+    how = {"folder": "{account}/{mailbox}", "keep_flags": True}
+
+    async def cut_short(session: MaildirSession) -> None:
+        try:
+            await session.put(items(doubtful=False))
+            await session.settle()
+        finally:
+            session._let_go()  # as the end of the process does, and nothing else
+
+    at, crashed = 0, True
+    while crashed:
+        box = tmp_path / str(at)
+        with monkeypatch.context() as broken:
+            taken = crashing(broken, at)
+            try:
+                asyncio.run(cut_short(MaildirSession(box, **how)))
+            except Crash:
+                pass
+            else:
+                crashed = False
+        if reader:
+            move_all(box, box / ".Read")
+        settled = deliver(box, *items(doubtful=True), **how)
+        assert {s.id: s.outcome for s in settled} == dict.fromkeys(range(9), Outcome.DELIVERED), at
+        there = [name for names in tree(box).values() for name in names]
+        assert sorted(name.split(".")[1] for name in there) == [f"key-{n}" for n in range(9)], at
+        at += 1
+    assert {*STEPS, "syncfs"} - {"utime"} == set(taken)
+    if not reader:
+        folders = (".Lists", ".work.A", ".work.B")
+        assert {*tree(box)} == {f"{folder}/{part}" for folder in folders for part in ("new", "cur")}
+
+
+def move_all(box: Path, to: Path) -> None:
+    for part in ("tmp", "new", "cur"):
+        (to / part).mkdir(parents=True, exist_ok=True)
+    for file in [*box.glob("**/new/*"), *box.glob("**/cur/*")]:
+        file.rename(to / "cur" / f"{file.name.partition(':')[0]}:2,S")

@@ -15,6 +15,7 @@ from fetchd.contracts import Change, Outcome, Outgoing, Settled
 from fetchd.destinations import durable
 from fetchd.destinations.mirror import MirrorSession
 from fetchd.errors import DeliveryDeferred
+from tests.destinations.disk import STEPS, Crash, crashing, tree
 from tests.destinations.outgoing import QUEUED, outgoing
 
 STEM = f"{int(QUEUED.timestamp())}.key-1.fetchd"
@@ -46,15 +47,6 @@ def follow(
 ) -> None:
     changes = [Change(key, "work", mailbox, flags) for key in keys or ("key-1",)]
     with_session(path, lambda session: session.follow(changes), removed)
-
-
-def tree(path: Path) -> dict[str, list[str]]:
-    """The names in every folder that holds a message, by the folder's path."""
-    found: dict[str, list[str]] = {}
-    for file in sorted(path.glob("**/*")):
-        if file.is_file() and file.name != "maildirfolder":
-            found.setdefault(str(file.parent.relative_to(path)), []).append(file.name)
-    return found
 
 
 @pytest.fixture
@@ -141,33 +133,6 @@ def test_a_batch_over_many_folders_is_durable_by_one_syncfs_and_a_sync_for_each(
         monkeypatch.setattr(module, name, noting(name, getattr(module, name)))
     deliver(root, *batch(300))
     assert calls == ["syncfs", *(["rename"] * 10 + ["fsync"]) * 30]
-
-
-class Crash(BaseException):
-    """The machine stops here."""
-
-
-STEPS = ("mkdir", "open", "write", "utime", "fsync", "rename")
-
-
-def crashing(monkeypatch: pytest.MonkeyPatch, at: int) -> list[str]:
-    """Stop at the at-th step, after it or before; the steps that were taken."""
-    taken: list[str] = []
-
-    def step(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **keywords: Any) -> Any:
-            if len(taken) == at:
-                raise Crash
-            done = real(*args, **keywords)
-            taken.append(name)
-            return done
-
-        return run
-
-    for name in STEPS:
-        monkeypatch.setattr(os, name, step(name, getattr(os, name)))
-    monkeypatch.setattr(durable, "syncfs", step("syncfs", durable.syncfs))
-    return taken
 
 
 def test_after_a_crash_at_any_step_everything_is_there_once(

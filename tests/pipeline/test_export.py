@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from fetchd.catalog import search
 from fetchd.contracts import Body
+from fetchd.destinations.mboxrd import entry, quoted, restored
 from fetchd.errors import DeliveryDeferred, UsageError
 from fetchd.pipeline.export import ExportReport, Form, export
-from fetchd.pipeline.export_mbox import MboxWriter, _entry, _quoted, restored
+from fetchd.pipeline.export_mbox import MboxWriter
 from fetchd.pipeline.exported import Exported, Place
 from fetchd.pipeline.storage import open_storage
 from fetchd.values import replace
@@ -247,17 +248,17 @@ PIECES = st.sampled_from([b"From ", b"From", b">", b"\r\n", b"\n", b"\r", b"F", 
 
 @given(st.lists(PIECES, max_size=24).map(b"".join))
 def test_any_octets_can_be_had_back_from_an_mbox(octets: bytes) -> None:
-    entry = b"".join(_entry(Body(len(octets), data=octets)))
-    assert restored(entry, _sha(octets)) == octets
-    assert entry.endswith(b"\n\n")
-    assert not re.search(rb"^From ", entry, re.MULTILINE)
+    text = b"".join(entry(Body(len(octets), data=octets)))
+    assert restored(text, _sha(octets)) == octets
+    assert text.endswith(b"\n\n")
+    assert not re.search(rb"^From ", text, re.MULTILINE)
 
 
 @given(st.lists(PIECES, max_size=24))
 def test_quoting_does_not_depend_on_where_chunks_are_cut(pieces: list[bytes]) -> None:
     whole = b"".join(pieces)
-    quoted = re.sub(rb"(?m)^(>*From )", rb">\1", whole)
-    assert b"".join(_quoted(pieces)) == b"".join(_quoted([whole])) == quoted
+    expected = re.sub(rb"(?m)^(>*From )", rb">\1", whole)
+    assert b"".join(quoted(pieces)) == b"".join(quoted([whole])) == expected
 
 
 @pytest.mark.parametrize(

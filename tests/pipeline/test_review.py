@@ -24,8 +24,9 @@ from fetchd.message import examine
 from fetchd.pipeline import committer as committing
 from fetchd.pipeline import fetch as fetching
 from fetchd.pipeline import keep
-from fetchd.pipeline.committer import Committed, Committer, Origin, Owed
+from fetchd.pipeline.committer import Committed, Committer
 from fetchd.pipeline.deliver import Deliveries
+from fetchd.pipeline.owing import Origin, Owed
 from fetchd.pipeline.round import sync_round
 from fetchd.pipeline.storage import open_storage
 from fetchd.pipeline.tools import Unwatched
@@ -322,9 +323,9 @@ def test_lookalikes_of_one_commit_are_put_once(tmp_path: Path) -> None:
         settings = here.settings()
         with open_storage(settings) as storage:
             committer = Committer(storage, lambda: datetime.now(UTC))
-            session = open_destination("home", settings.destinations["home"])
+            session = open_destination(settings.destinations["home"], "instance")
             deliveries = Deliveries(
-                storage, committer, {"home": session}, lambda: datetime.now(UTC)
+                storage, committer, {"home": session}, lambda: datetime.now(UTC), asyncio.Event()
             )
             commits = [
                 asyncio.create_task(

@@ -4,37 +4,35 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fetchd.errors import DeliveryDeferred, DeliveryRefused
-from fetchd.policy.retry import MAILDIR, RELAY, Again, GiveUp, Schedule, after_failure, retry_at
+from fetchd.policy.retry import MAILDIR, RELAY, Schedule, after_deferral, retry_at
 
 NOW = datetime(2030, 1, 31, tzinfo=UTC)
-LATER, NEVER = DeliveryDeferred("disk full"), DeliveryRefused("no such user")
 DAY = timedelta(days=1)
 
 
 @pytest.mark.parametrize(
-    ("error", "attempts", "age", "jitter", "schedule", "minutes"),
+    ("attempts", "age", "jitter", "schedule", "minutes"),
     [
-        (LATER, 1, 0 * DAY, 0, MAILDIR, 1),
-        (LATER, 2, 0 * DAY, 0, MAILDIR, 2),
-        (LATER, 1, 0 * DAY, 0.5, MAILDIR, 1.1),
-        (LATER, 10, 0 * DAY, 0, MAILDIR, 360),
-        (LATER, 10_000, 900 * DAY, 0, MAILDIR, 360),
-        (NEVER, 1, 0 * DAY, 0, MAILDIR, None),
-        (LATER, 9, 4 * DAY, 0, RELAY, 256),
-        (LATER, 9, 5 * DAY, 0, RELAY, None),
+        (1, 0 * DAY, 0, MAILDIR, 1),
+        (2, 0 * DAY, 0, MAILDIR, 2),
+        (1, 0 * DAY, 0.5, MAILDIR, 1.1),
+        (10, 0 * DAY, 0, MAILDIR, 360),
+        (10_000, 900 * DAY, 0, MAILDIR, 360),  # a disk has no end of patience
+        (1, 0 * DAY, 0, RELAY, 0.5),
+        (3, 0 * DAY, 0, RELAY, 2),
+        (9, 4 * DAY, 0, RELAY, 128),
+        (30, 4 * DAY, 0, RELAY, 240),
+        (30, 4.9 * DAY, 0, RELAY, None),  # the next one would be too late
+        (9, 5 * DAY, 0, RELAY, None),
+        (3, 9 * DAY, 0, RELAY, 2),  # the machine was off: it has hardly been tried
+        (4, 9 * DAY, 0, RELAY, None),
     ],
 )
-def test_after_failure(
-    error: DeliveryDeferred, attempts: int, age: timedelta, jitter: float, schedule: Schedule,
-    minutes: float | None,
-) -> None:  # fmt: skip
-    result = after_failure(error, attempts, NOW - age, NOW, jitter, schedule)
-    if minutes is None:
-        assert isinstance(result, GiveUp)
-        assert str(error) in result.reason
-    else:
-        assert result == Again(NOW + timedelta(minutes=minutes))
+def test_after_deferral(
+    attempts: int, age: timedelta, jitter: float, schedule: Schedule, minutes: float | None
+) -> None:
+    wanted = None if minutes is None else NOW + timedelta(minutes=minutes)
+    assert after_deferral(attempts, NOW - age, NOW, jitter, schedule) == wanted
 
 
 def test_quarantine() -> None:

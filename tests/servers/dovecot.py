@@ -9,6 +9,8 @@
         server.port.imap, server.port.imaps    # STARTTLS on the plain port
         server.served_imap("work")             # {mailbox: {uid: Served}}, by another client
         server.client("work")                  # that client, which changes things too
+        server.lmtp_port, server.lmtp_socket   # takes mail for users; 550 for anyone else
+        server.arrivals("work", 1)             # what LMTP brought, without the trace on top
 
 It needs the packages dovecot-core, dovecot-pop3d, dovecot-imapd, dovecot-lmtpd
 and openssl; `dovecot_available()` says what is missing, or None. It runs as root
@@ -33,8 +35,6 @@ Calls that change a maildrop behind the server's back (`fill`, `expunge`,
 To change the server's configuration, change dovecot_config.py or pass `extra`.
 """
 
-import itertools
-import os
 import shutil
 import subprocess
 import tempfile
@@ -46,6 +46,7 @@ from typing import Self
 from tests.servers import maildir
 from tests.servers.certificates import Authority, Certificate
 from tests.servers.dovecot_config import FAR_HOST, MECHANISMS, Options, Ports, configuration
+from tests.servers.dovecot_users import Users
 from tests.servers.mail import Contents, Mail
 from tests.servers.other_client import OtherClient
 from tests.servers.processes import (
@@ -60,10 +61,10 @@ from tests.servers.processes import (
     own_by_mail_user,
 )
 from tests.servers.raw_pop3 import RawPop3
+from tests.servers.receivers import Arrival, arrival, in_maildir, wait_until_there
 
 START_ATTEMPTS = 5  # another process may take a port between our choice and its use
 START_DEADLINE = 20.0
-FIRST_STAMP = 1_600_000_000
 IMAP = "/usr/lib/dovecot/imap"
 
 
@@ -123,8 +124,7 @@ class Dovecot:
         self.certificate = certificate or self.authority.issue()
         self.host, self.far_host = HOST, FAR_HOST
         self.port = Ports(0, 0, 0, 0, 0)
-        self._passwords: dict[str, str] = {}
-        self._stamps = itertools.count()
+        self._users = Users(self.directory / "users")
         self._process: subprocess.Popen[bytes] | None = None
         self._options = Options(
             uidl_format=uidl_format,
@@ -140,14 +140,28 @@ class Dovecot:
             odd_names=odd_names,
             extra=extra,
         )
-        for folder in ("users", "mail"):
-            (self.directory / folder).mkdir(exist_ok=True)
+        (self.directory / "mail").mkdir(exist_ok=True)
         own_by_mail_user(self.directory / "mail")
 
     @property
     def ca_file(self) -> Path:
         """The authority that a client must trust."""
         return self.authority.ca_file
+
+    @property
+    def lmtp_port(self) -> int:
+        """LMTP over TCP; STARTTLS is offered, a login is not asked for."""
+        return self.port.lmtp
+
+    @property
+    def lmtp_socket(self) -> Path:
+        """LMTP over a UNIX socket, which anyone may open."""
+        return self.directory / "lmtp"
+
+    @property
+    def auth_socket(self) -> Path:
+        """Where another server may ask whether a login is right (Dovecot's auth protocol)."""
+        return self.directory / "auth"
 
     # -- running -------------------------------------------------------------
 
@@ -222,23 +236,16 @@ class Dovecot:
 
     # -- users and mail ------------------------------------------------------
 
-    def add_user(self, name: str, password: str) -> None:
+    def add_user(self, name: str, password: str, *, full: str | None = None) -> None:
         """Add a user or change a password; a running server knows it on return.
 
-        A file for each user, since Dovecot looks for changes in a file it has read
-        only once a second, and then only at its size and whole seconds of mtime.
+        `full` ("refuse" or "defer") is one whose quota is spent: see dovecot_users.py.
         """
         home = self.directory / "mail" / name
         for folder in (home, home / "Maildir", *(home / "Maildir" / sub for sub in maildir.PARTS)):
             folder.mkdir(exist_ok=True)
             own_by_mail_user(folder)
-        new = self.directory / "users" / f".{name}.new"
-        new.write_text(f"{name}:{{PLAIN}}{password}\n")
-        stamp = FIRST_STAMP + next(self._stamps)
-        os.utime(new, (stamp, stamp))
-        new.rename(self.directory / "users" / name)
-        changed = self._passwords.get(name, password) != password
-        self._passwords[name] = password
+        changed = self._users.write(name, password, full)
         if changed and self._process is not None:
             self._await_login(name)
 
@@ -278,7 +285,7 @@ class Dovecot:
 
     def session(self, user: str) -> RawPop3:
         """A logged-in session of the independent reader."""
-        return RawPop3(HOST, self.port.pop3, user, self._passwords[user])
+        return RawPop3(HOST, self.port.pop3, user, self._users.password(user))
 
     def served(self, user: str) -> list[bytes]:
         """Every message's exact octets as the server hands them out."""
@@ -290,11 +297,16 @@ class Dovecot:
         with self.session(user) as session:
             return session.uidls()
 
+    def arrivals(self, user: str, count: int) -> list[Arrival]:
+        """What LMTP brought, in order; Dovecot answers only once it is there."""
+        found = wait_until_there(lambda: in_maildir(self.maildir(user)), count, log=self.log)
+        return [arrival(octets) for octets in found]
+
     # -- IMAP ------------------------------------------------------------------
 
     def client(self, user: str) -> OtherClient:
         """A logged-in session of the second IMAP client."""
-        return OtherClient(HOST, self.port.imap, user, self._passwords[user])
+        return OtherClient(HOST, self.port.imap, user, self._users.password(user))
 
     def served_imap(self, user: str) -> Contents:
         """Every mailbox and message as the server hands them out."""

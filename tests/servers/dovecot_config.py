@@ -131,8 +131,9 @@ passdb {{
   args = scheme=PLAIN username_format=%u {directory}/users/%u
 }}
 userdb {{
-  driver = static
-  args = uid={uid} gid={gid} home={directory}/mail/%u
+  driver = passwd-file
+  args = username_format=%u {directory}/users/%u
+  override_fields = uid={uid} gid={gid} home={directory}/mail/%u
 }}
 mail_location = maildir:~/Maildir
 mail_max_userip_connections = {options.connections_per_user}
@@ -145,6 +146,13 @@ namespace inbox {{
 {roles}
 }}
 
+protocol lmtp {{
+  mail_plugins = $mail_plugins quota
+}}
+plugin {{
+  quota = count:full
+  quota_vsizes = yes
+}}
 protocol pop3 {{
   pop3_uidl_format = {options.uidl_format}
   # Marking each message as seen would rename its file: a cost of the server's, not of POP3.
@@ -164,6 +172,9 @@ service anvil {{
 }}
 service auth {{
   client_limit = 8000
+  unix_listener {directory}/auth {{
+    mode = 0666
+  }}
 }}
 service stats {{
   chroot =
@@ -206,6 +217,9 @@ service imap {{
 service lmtp {{
   inet_listener lmtp {{
     port = {ports.lmtp}
+  }}
+  unix_listener {directory}/lmtp {{
+    mode = 0666
   }}
 }}
 service ipc {{

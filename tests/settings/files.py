@@ -17,6 +17,23 @@ password_env = "FETCHD_SECRET"
 IMAP = GOOD.replace("pop3", "imap")
 MIRROR = '[destinations.d]\nkind = "maildir"\npath = "x"\nlayout = "mirror"\n'
 
+SMTP = """\
+[destinations.d]
+kind = "smtp"
+host = "h"
+recipients = ["a@example.net"]
+"""
+LMTP = SMTP.replace('kind = "smtp"\nhost = "h"', 'kind = "lmtp"')
+APPEND = """\
+[destinations.d]
+kind = "imap"
+host = "h.example.net"
+username = "v"
+password_env = "FETCHD_SECRET"
+"""
+MBOX = '[destinations.d]\nkind = "mbox"\npath = "x"\n'
+MAILDIR = '[destinations.home]\nkind = "maildir"\npath = "home"\n'
+
 
 def written(folder: Path, text: str, mode: int = 0o600) -> Path:
     file = folder / "fetchd.toml"

@@ -2,13 +2,18 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from fetchd.policy.retention import Window
+from fetchd.policy.routing import Action
 from fetchd.settings import ImapAccount, load
-from fetchd.settings.account import SECRETS
-from tests.settings.files import GOOD, IMAP, problems, written
+from fetchd.settings.destination import KINDS
+from fetchd.settings.routes import RouteTable
+from fetchd.settings.server import SECRETS, SRS_SECRETS
+from tests.settings.files import APPEND, GOOD, IMAP, MBOX, SMTP, problems, written
 
 
 def test_the_environment_overrides_whatever_the_case_of_the_name(tmp_path: Path) -> None:
@@ -36,45 +41,139 @@ def test_every_setting_can_be_given_by_the_environment(tmp_path: Path) -> None:
     settings = load(written(tmp_path, GOOD), environ)
     pop3, imap = settings.accounts["my-work"], settings.accounts["new"]
     tables = {
-        "accounts__my_work__": pop3, "accounts__new__": imap,
-        "destinations__d__": settings.destinations["d"], "limits__": settings.limits,
+        "accounts__my_work__": pop3, "accounts__new__": imap, "limits__": settings.limits,
         "archive__": settings.archive, "log__": settings.log,
+        **{f"destinations__{name}__": table for name, table in settings.destinations.items()},
     }  # fmt: skip
+    given: dict[type, set[str]] = {}
     for prefix, table in tables.items():
         for name, field in type(table).model_fields.items():
-            if name not in SECRETS:
-                assert prefix + name in GIVEN
-                other = field.is_required() or getattr(table, name) != field.default
-                assert other or name == "duplicates"  # which a mirror does not take
+            if prefix + name in GIVEN:
+                given.setdefault(type(table), set()).add(name)
+                assert field.is_required() or getattr(table, name) != field.default, prefix + name
+    for kind, names in given.items():
+        assert kind.model_fields.keys() - names <= {*SECRETS, *SRS_SECRETS}
+    assert set(KINDS.values()) <= given.keys()
     assert pop3.password_command == ("pass", "show")
     assert pop3.password_env is None
     assert isinstance(imap, ImapAccount)
     assert imap.mailboxes == ("!Junk", "[Gmail]/**")
     assert settings.data_dir == tmp_path / "x"
+    assert settings.routes == (RouteTable(action=Action.SKIP),)
 
 
-COMMON = {
+WAY = {
     "host": "b", "port": "9", "tls": "starttls", "username": "v",
-    "password_command": '["pass", "show"]', "deliver_to": '["d"]', "leave_on_server": "none",
-    "retire_share": "0.1", "max_message_size": "9MB", "timeouts": '{connect = "9s"}',
+    "password_command": '["pass", "show, or tell"]', "timeouts": '{connect = "9s"}',
     "ca_file": "c", "fingerprint": "0" * 64, "client_certificate": "c", "min_tls": "1.3",
     "allow_plaintext_auth": "true",
+}  # fmt: skip
+COMMON = WAY | {
+    "password_command": '["pass", "show"]', "deliver_to": '["d"]', "first_sync": "archive",
+    "leave_on_server": "none", "retire_share": "0.1", "max_message_size": "9MB",
 }  # fmt: skip
 POP3_ONLY = {"protocol": "pop3", "auth": "user"}
 IMAP_ONLY = {
     "protocol": "imap", "auth": "login-command", "mailboxes": "!Junk, [Gmail]/**",
     "retire_to": "Old", "connections": "3", "compress": "no", "full_pass": "2h",
 }  # fmt: skip
+PLACE = {"duplicates": "skip", "first_sync": "archive"}
+REMOTE = PLACE | {"give_up_after": "1d", "max_per_minute": "9", "max_connections": "9"}
+TRANSFER = REMOTE | WAY | {
+    "auth": "plain", "recipients": "a@b, c@d", "sender": "null", "address": "a@b",
+    "eight_bit": "defer", "bare_newlines": "attach", "max_received": "9", "passing": "450*, 451*",
+    "helo": "h.example", "confirm_own_address": "yes",
+}  # fmt: skip
+DESTINATIONS = {
+    "d": PLACE | {
+        "kind": "maildir", "path": "x", "newline": "crlf", "folder": "{account}", "flags": "keep",
+        "mark_seen": "true",
+    },
+    "mirror": {"kind": "maildir", "path": "y", "layout": "mirror", "removed": "trash"},
+    "mbox": PLACE | {"kind": "mbox", "path": "z", "lock_timeout": "9s"},
+    "command": REMOTE | {
+        "kind": "command", "command": '["a", "b,c"]', "timeout": "9s", "newline": "crlf",
+    },
+    "smtp": TRANSFER | {
+        "kind": "smtp", "mode": "attach", "sender": "original", "srs_domain": "b.c",
+        "srs_secret": "hush", "first_sync": "deliver",
+    },
+    "lmtp": TRANSFER | {"kind": "lmtp", "recipients": '["a"]', "fallback_recipient": "p"},
+    "socket": {"kind": "lmtp", "recipients": "a", "socket": "s"},
+    "imap": REMOTE | WAY | {
+        "kind": "imap", "auth": "login-command", "mailbox": "Sent", "flags": "drop",
+        "mark_seen": "on", "confirm_own_address": "1",
+    },
+}  # fmt: skip
 GIVEN = {
     "data_dir": "x", "limits__connections": "2", "limits__connections_per_host": "1",
     "archive__keep": "9d", "archive__segment_size": "9MB",
     "log__level": "debug", "log__format": "json", "log__transcript": "true",
-    "destinations__d__kind": "maildir", "destinations__d__path": "x",
-    "destinations__d__layout": "mirror", "destinations__d__removed": "trash",
-    "destinations__d__duplicates": "deliver", "destinations__d__newline": "crlf",
+    "routes": '[{action = "skip"}]',
     **{f"accounts__my_work__{name}": text for name, text in (COMMON | POP3_ONLY).items()},
     **{f"accounts__new__{name}": text for name, text in (COMMON | IMAP_ONLY).items()},
+    **{
+        f"destinations__{name}__{key}": text
+        for name, table in DESTINATIONS.items()
+        for key, text in table.items()
+    },
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"PASSWORD": "s3"}, {"password": "s3", "password_file": None}),
+        ({"PASSWORD_COMMAND": '["p", "a,b"]'}, {"password_command": ("p", "a,b")}),
+        ({"SRS_SECRET": "s4"}, {"srs_secret": "s4", "srs_secret_file": None}),
+    ],
+)
+def test_a_secret_of_a_destination_takes_the_place_of_the_file_s(
+    tmp_path: Path, given: dict[str, str], expected: dict[str, Any]
+) -> None:
+    text = SMTP.replace("[destinations.d]", "[destinations.Team-1]") + (
+        'username = "u"\npassword_file = "x"\nsender = "original"\n'
+        'srs_domain = "b.c"\nsrs_secret_file = "y"\n'
+    )
+    environ = {f"FETCHD_DESTINATIONS__TEAM_1__{key}": value for key, value in given.items()}
+    table = load(written(tmp_path, GOOD + text), environ).destinations["Team-1"]
+    for key, value in expected.items():
+        found = getattr(table, key)
+        assert (found.get_secret_value() if isinstance(found, SecretStr) else found) == value
+
+
+def test_a_password_env_of_a_destination_is_no_setting(tmp_path: Path) -> None:
+    text = APPEND.replace("FETCHD_SECRET", "FETCHD_DESTINATIONS__PASS")
+    assert load(written(tmp_path, GOOD + text), {"FETCHD_DESTINATIONS__PASS": "s"})
+
+
+def test_mistakes_in_variables_of_one_kind(tmp_path: Path) -> None:
+    told = problems(
+        tmp_path,
+        GOOD + MBOX,
+        FETCHD_DESTINATIONS__D__HOST="h",
+        FETCHD_DESTINATIONS__NEW__KIND="smtp",
+        FETCHD_DESTINATIONS__NEW__HOST="h",
+        FETCHD_DESTINATIONS__NEW__RECIPIENTS="a@b,c",
+        FETCHD_DESTINATIONS__NEW__TIMEOUTS__FINAL="1m",
+        FETCHD_DESTINATIONS__NEW__RECIPIENT="a@b",
+        FETCHD_DESTINATIONS__OLD='{kind = "imap", password = "hush"',
+    )
+    for line in (
+        'FETCHD_DESTINATIONS__D__HOST: destinations.d.host: host is for kind = "smtp", "lmtp" or ',
+        'FETCHD_DESTINATIONS__NEW__RECIPIENTS: destinations.new.recipients: found "c", allowed: an',
+        'FETCHD_DESTINATIONS__NEW__TIMEOUTS__FINAL: destinations.new.timeouts.final: found "1m", a',
+        "FETCHD_DESTINATIONS__NEW__RECIPIENT: no such setting (did you mean FETCHD_DESTINATIONS__N",
+        "FETCHD_DESTINATIONS__OLD: destinations.old: found something that is no table, allowed: a ",
+    ):
+        assert line in told
+    assert len(told.splitlines()) == 5
+    assert "hush" not in told
+
+
+def test_what_a_variable_replaced_is_told_by_the_variable(tmp_path: Path) -> None:
+    told = problems(tmp_path, GOOD + MBOX, FETCHD_DESTINATIONS__D='{kind = "mbox", path = 1}')
+    assert told.startswith("FETCHD_DESTINATIONS__D: destinations.d.path: found 1")
 
 
 @pytest.mark.parametrize(

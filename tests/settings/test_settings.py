@@ -7,9 +7,11 @@ import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from fetchd.errors import SettingsError
 from fetchd.policy.retention import Window, fingerprint
@@ -18,13 +20,15 @@ from fetchd.settings import (
     ImapAccount,
     Limits,
     Log,
-    MaildirDestination,
     Pop3Account,
+    Server,
     Settings,
     load,
 )
 from fetchd.settings.account import WindowTable, by_protocol
+from fetchd.settings.destination import KINDS, Remote, TransferTimeouts, by_kind
 from fetchd.settings.lines import key_lines
+from fetchd.settings.routes import RouteTable
 from tests.settings.files import GOOD, IMAP, MIRROR, problems, written
 
 EXAMPLE = Path(__file__).parents[2] / "settings.example.toml"
@@ -33,49 +37,79 @@ EXAMPLE = Path(__file__).parents[2] / "settings.example.toml"
 def test_the_example_loads_and_every_default_in_it_is_the_default() -> None:
     example = load(EXAMPLE, {})
     text = EXAMPLE.read_text()
-    for model in (Settings, Pop3Account, ImapAccount, MaildirDestination, Limits, Archive, Log,
-                  WindowTable):  # fmt: skip
+    for model in (Settings, Pop3Account, ImapAccount, *KINDS.values(), RouteTable, Limits, Archive,
+                  Log, WindowTable, TransferTimeouts):  # fmt: skip
         for field in model.model_fields:
             assert re.search(rf"\b{field}\b", text), field
-    shown = tomllib.loads("\n".join(uncommented(text.splitlines())))
+    shown = shown_by_the_example()
     pop3, imap = shown["accounts"]["work"], shown["accounts"]["private"]
     assert defaults(Pop3Account) <= pop3.keys()
     assert defaults(ImapAccount) <= pop3.keys() | imap.keys()
     needed = {"protocol": "imap", "host": "h", "username": "u"}
     assert by_protocol(imap | needed) == by_protocol(needed)
     needed = {"protocol": "pop3", "host": "h", "username": "u"}
-    assert by_protocol(pop3 | needed) == by_protocol(needed)
+    # What an account says of its first sync has no default: each destination has its own.
+    assert by_protocol(pop3 | needed | {"first_sync": None}) == by_protocol(needed)
     for key, model in (("archive", Archive), ("limits", Limits), ("log", Log)):
         assert shown[key].keys() == model.model_fields.keys()
         assert model(**shown[key]) == model()
-    maildir = {"kind": "maildir", "path": "x"}
-    assert defaults(MaildirDestination) <= shown["destinations"]["home"].keys()
-    assert MaildirDestination(**shown["destinations"]["home"] | maildir) == MaildirDestination(
-        **maildir
-    )
+    [route] = shown["routes"]
+    assert defaults(RouteTable) <= route.keys()
+    assert RouteTable(**route) == RouteTable()
     assert example.accounts["work"].name == "work"
     assert isinstance(example.accounts["private"], ImapAccount)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_example_has_every_default_of_each_kind(kind: str) -> None:
+    tables = load(EXAMPLE, {}).destinations
+    [name] = [name for name, destination in tables.items() if destination.kind == kind]
+    everything = shown_by_the_example()
+    shown = everything["destinations"][name]
+    # Said once for all of them: in front of the first, or as for an account.
+    elsewhere = {*Remote.model_fields, *Server.model_fields, *everything["destinations"]["home"]}
+    if kind == "lmtp":
+        elsewhere |= everything["destinations"]["team"].keys()
+    assert defaults(KINDS[kind]) - shown.keys() <= elsewhere
+    needed = {"kind": kind} | NEEDED[kind]
+    assert by_kind(shown | needed) == by_kind(needed)
+
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "maildir": {"path": "/x"}, "mbox": {"path": "/x"}, "command": {"command": ["x"]},
+    "smtp": {"host": "h", "recipients": ["a@b"]}, "lmtp": {"recipients": ["a"]},
+    "imap": {"host": "h", "username": "u"},
+}  # fmt: skip
+
+
+def shown_by_the_example() -> dict[str, Any]:
+    return tomllib.loads("\n".join(uncommented(EXAMPLE.read_text().splitlines())))
+
+
 def uncommented(lines: list[str]) -> Iterator[str]:
     """Tables and defaults; neither what is set in the example nor its samples."""
+    is_open = False  # of a list on several lines
     for line in lines:
         if line.startswith("["):
             yield line
-        elif re.match(r"# [a-z_]+ = ", line) and not line.startswith(SAMPLES):
+        elif is_open or (re.match(r"# [a-z_]+ = ", line) and not line.startswith(SAMPLES)):
             yield line.removeprefix("# ")
+            is_open = line.endswith("[") or (is_open and line != "# ]")
 
 
 def defaults(model: type[BaseModel]) -> set[str]:
     """The settings that have a default which can be written down."""
-    unsaid = (None, ())
+    unsaid = (None, (), PydanticUndefined)
     fields = model.model_fields.items()
     return {name for name, f in fields if not f.is_required() and f.default not in unsaid}
 
 
 SAMPLES = (
     "# password", "# ca_file", "# fingerprint", "# client_", "# max_message", "# retire_to",
-    "# leave_on_server = {", '# mailboxes = ["*",',
+    "# leave_on_server = {", '# mailboxes = ["*",', '# folder = "{', "# max_per_minute",
+    "# address", "# srs_", "# helo", "# socket", "# fallback", "# account", '# mailbox = "L',
+    '# sender = "*', "# recipient =", "# subject", "# header", "# larger", "# smaller",
+    "# duplicate =", "# deliver_to", "# label",
 )  # fmt: skip
 
 
@@ -165,7 +199,7 @@ def test_values(tmp_path: Path) -> None:
         (GOOD + 'mailboxs = ["*"]', ('mailboxs: unknown key (did you mean "mailboxes", which is '
          'for protocol = "imap"?)')),
         (GOOD + "zzzzzzz = 1", "allowed: protocol, host, port, tls, username, password, "),
-        (GOOD + "zzzzzzz = 1", "min_tls, allow_plaintext_auth$"),
+        (GOOD + "zzzzzzz = 1", "retire_share, max_message_size$"),
         (IMAP + 'mailboxs = ["*"]', 'unknown key (did you mean "mailboxes"?)'),
         (GOOD + 'leave_on_server = {newest = 1, flagged = "keep"}',
          'leave_on_server.flagged: flagged is for protocol = "imap"'),
@@ -183,7 +217,7 @@ def test_values(tmp_path: Path) -> None:
         (IMAP + 'mailboxes = ["a", "b**"]', (':6: accounts.my-work.mailboxes: found "b**", '
          'allowed: ** as a whole level, as in "Archive/**"')),
         (IMAP + "mailboxes = ['\\Snet']", 'allowed: a role: "\\\\All", "\\\\Archive"'),
-        (IMAP + "mailboxes = [1]", "mailboxes: found 1, allowed: text"),
+        (IMAP + "mailboxes = [1]", "mailboxes: found 1, allowed: text$"),
         (IMAP + 'retire_to = "inbox"', 'found "inbox", allowed: another mailbox than INBOX'),
         (IMAP + "retire_to = '\\Bin'", 'allowed: a role: "\\\\All", "\\\\Archive"'),
         (IMAP + "connections = 16", "connections: found 16, allowed: less than or equal to 15"),
@@ -241,10 +275,16 @@ def test_no_file_names_all_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_lines_of_quoted_dotted_and_inline_keys() -> None:
     text = '# c\n[a."b.c"]\nx = """\n[no]\n"""\ny = { p = 1, "q" = [1,\n2] }\n[[t]]\nd.e = "#"\n'
+    text += "[t.f]\ng = 1\n[[t]]\nd.e = 2\n[t.f]\ng = 1\n[[t.u]]\nh = 1\n"
     lines = key_lines(text)
     assert lines[("a", "b.c")] == 2
     assert lines[("a", "b.c", "y", "q")] == 6
-    assert lines[("t", "d", "e")] == 9
+    assert lines[("t", "1", "d", "e")] == 9
+    assert lines[("t", "1", "f", "g")] == 11
+    assert lines[("t", "2")] == 12
+    assert lines[("t", "2", "d", "e")] == 13
+    assert lines[("t", "2", "f", "g")] == 15
+    assert lines[("t", "2", "u", "1", "h")] == 17
     assert ("no",) not in lines
 
 
