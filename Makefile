@@ -15,7 +15,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: $(VENV)/.installed
 	$(BIN)/python -m fetchd.demo
 
-test: $(VENV)/.installed servers cyrus postfix mutt rivals
+test: $(VENV)/.installed servers cyrus postfix mutt srs rivals
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(VENV)/.installed
@@ -53,15 +53,18 @@ servers:
 
 # Unpacked and not installed: the packages of these either start a server or depend on one that
 # would. Libraries come only where they lack. Cyrus is the second IMAP server of the suite, Postfix
-# the mail server that we deliver to, mutt the reader of what we delivered.
+# the mail server that we deliver to, mutt the reader of what we delivered, Mail::SRS the
+# stranger that turns our rewritten senders around.
 CYRUS   := cyrus-common cyrus-imapd
 POSTFIX := postfix
 MUTT    := mutt
-.PHONY: cyrus postfix mutt
+SRS     := libmail-srs-perl libdigest-hmac-perl
+.PHONY: cyrus postfix mutt srs
 cyrus:   packages := $(CYRUS)
 postfix: packages := $(POSTFIX)
 mutt:    packages := $(MUTT)
-cyrus postfix mutt:
+srs:     packages := $(SRS)
+cyrus postfix mutt srs:
 	@if ! [ -e $(VENV)/$@ ] && command -v apt-get >/dev/null; then \
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq; fi; \
 	  sh tests/servers/unpack.sh $(VENV)/$@ $(packages) || \

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, create_model
 
+from fetchd.policy.roles import ANY_ROLE, role_called
 from fetchd.settings.account import FirstSync, ImapAuth
 from fetchd.settings.server import Named, Port, Sasl, Server, Timeouts
 from fetchd.settings.values import (
@@ -29,6 +30,15 @@ from fetchd.settings.values import (
 )
 
 Folder = Annotated[Text, AfterValidator(folder_template)]
+
+
+def _imap_mailbox(text: str) -> str:
+    if text.startswith("\\") and role_called(text) is None:
+        raise ValueError(f"a folder's name or {ANY_ROLE}")
+    return folder_template(text)
+
+
+ImapMailbox = Annotated[Text, AfterValidator(_imap_mailbox)]
 Connections = Annotated[Whole, Field(ge=1, le=50)]
 SmtpAuth = Literal["auto", Sasl]
 # Replies by 5yz that pass all the same: some greylist with 550 or 554. Patterns of the
@@ -129,7 +139,7 @@ class ImapDestination(Server, Remote):
     port: Port = 993
     username: Text
     auth: ImapAuth = "auto"
-    mailbox: Folder = "INBOX"
+    mailbox: ImapMailbox = "INBOX"
     flags: Literal["drop", "keep"] = "keep"
     mark_seen: bool = False
     confirm_own_address: bool = False

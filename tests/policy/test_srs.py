@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetchd.policy.srs import MAX_AGE, restore, rewrite
+from tests.lacking import lacking
 from tests.servers.unpacked import Unpacked
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -137,7 +138,7 @@ def test_whatever_is_rewritten_finds_back(local: str, host: str) -> None:
 def test_mail_srs_turns_our_senders_around() -> None:
     mail_srs = Unpacked("srs", "usr/share/perl5/Mail/SRS.pm")
     if mail_srs.root is None:
-        pytest.skip("Mail::SRS is not there; what it writes is in the table above")
+        lacking("Mail::SRS is not there: make srs")
     senders = [sender for sender, _ in BY_MAIL_SRS]
     script = (
         "use Mail::SRS; my $srs = Mail::SRS->new(Secret => shift);"
