@@ -13,6 +13,7 @@ Transcripts show commands and replies, of a message's octets and of a login noth
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 
 from fetchd.clients.conversation import Conversation, Turns
 from fetchd.clients.pace import MIN_RATE, Pace
@@ -110,8 +111,11 @@ class SmtpClient(Conversation):
     async def _respond(self, turns: Turns, challenge: bytes) -> None:
         try:
             response = await turns.answer(challenge)
-        except RemoteProtocolError:  # RFC 4954 §4: give up in good order, without waiting
+        except RemoteProtocolError:  # RFC 4954 §4: give up in good order
+            self._note("C", "*")
             self.stream.write(self.protocol.respond(b"*"))
+            with suppress(FetchdError):
+                await self._next("an answer to *", QUIT_PATIENCE)
             raise
         self._note("C", "***")
         self.stream.write(self.protocol.respond(response))

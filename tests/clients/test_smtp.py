@@ -212,12 +212,18 @@ def test_what_was_begun_is_reset_before_the_next(features: tuple) -> None:
 
 
 def test_a_server_that_wants_a_message_for_nobody_gets_not_an_octet_of_it() -> None:
+    lines: list[str] = []
+
     async def talk(client: SmtpClient) -> list[Verdicts]:
         return [await sending()(client) for _ in range(2)]
 
     answers = {"RCPT": InTurn(b"550 no\r\n")}
     with ScriptedSmtp(features=("PIPELINING",), answers=answers, eager=True) as server:
-        first, second = converse(server, talk)
+        first, second = converse(server, talk, lines=lines)
+    assert [line for line in lines if line.startswith("C: [")] == [
+        "C: [3 octets]",
+        "C: [30 octets]",
+    ]
     assert (said(first), said(second)) == ({"b@x": 550}, {"b@x": 250})
     assert [one.octets for one in server.accepted] == [MESSAGE]
 
@@ -258,6 +264,21 @@ def test_a_refusal_in_the_middle_ends_the_sending(rest: object, reply: bytes) ->
         verdicts = converse(server, talk)
     assert said(verdicts) == {"b@x": int(reply[:3])}
     assert verdicts.lost is None
+
+
+def test_a_refusal_by_a_peer_that_takes_no_more_is_heard_at_once() -> None:
+    hold = Hold()
+
+    async def talk(client: SmtpClient) -> Verdicts:
+        transferring = asyncio.create_task(sending(LARGE)(client))
+        while client.stream._crowded is None:
+            await asyncio.sleep(0.01)
+        hold.go_on.set()
+        return await transferring
+
+    answers = {"octets": [hold, b"552 5.3.4 too big\r\n", Deaf()]}
+    with ScriptedSmtp(features=(), answers=answers) as server:
+        assert said(converse(server, talk, patience=3 * PATIENCE)) == {"b@x": 552}
 
 
 @pytest.mark.parametrize("features", [("PIPELINING", "CHUNKING"), ("CHUNKING",)])

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from fetchd.contracts import Body, Outcome, Outgoing, Settled
+from fetchd.destinations import dot_lock, mbox_lock, mbox_trouble
 from fetchd.destinations import mbox as mboxes
-from fetchd.destinations import mbox_lock, mbox_trouble
 from fetchd.destinations.mbox import MboxSession
 from fetchd.destinations.mbox_journal import EARLIER, journal_of, open_journal
 from fetchd.destinations.mboxrd import entry, from_line, restored
@@ -355,8 +355,8 @@ def test_which_dot_locks_are_taken_for_forgotten(
     dot, pid = box.with_name("me.lock"), os.getppid()
     dot.write_text(
         text.format(
-            pid=pid, dead=DEAD, machine=mbox_lock._machine(), boot=mbox_lock._boot(),
-            start=mbox_lock._start(pid), self=os.getpid(), own=mbox_lock._start(os.getpid()),
+            pid=pid, dead=DEAD, machine=dot_lock._machine(), boot=dot_lock._boot(),
+            start=dot_lock._start(pid), self=os.getpid(), own=dot_lock._start(os.getpid()),
         )
     )  # fmt: skip
     os.utime(dot, (time.time() - age,) * 2)
@@ -371,7 +371,7 @@ def test_a_lock_that_was_renewed_while_we_judged_stays(
     dot = box.with_name("me.lock")
     dot.touch()
     os.utime(dot, (1, 1))
-    real = mbox_lock._names_nobody
+    real = dot_lock._names_nobody
 
     def slow(text: bytes, age: float, *, held: bool) -> bool:
         if dot.stat().st_mtime == 1:
@@ -379,10 +379,38 @@ def test_a_lock_that_was_renewed_while_we_judged_stays(
             dot.write_text("0")  # somebody else took it for forgotten, and has it
         return real(text, age, held=held)
 
-    monkeypatch.setattr(mbox_lock, "_names_nobody", slow)
+    monkeypatch.setattr(dot_lock, "_names_nobody", slow)
     [settled] = deliver(box, outgoing(1), patience=0.01)
     assert settled.outcome is Outcome.DEFERRED
     assert (dot.read_text(), beside(box)) == ("0", ["me.lock"])
+
+
+@pytest.mark.parametrize("thing", ["folder", "fifo", "symlink"])
+def test_what_is_no_file_is_no_forgotten_lock(box: Path, thing: str) -> None:
+    dot = box.with_name("me.lock")
+    match thing:
+        case "folder":
+            dot.mkdir()
+        case "fifo":
+            os.mkfifo(dot)
+        case _:
+            dot.symlink_to("elsewhere")
+    os.utime(dot, (1, 1), follow_symlinks=False)
+    [settled] = deliver(box, outgoing(1), patience=0.01)
+    assert f"another program holds {dot}" in settled.reply
+    assert beside(box) == ["me.lock"]
+
+
+def test_only_one_at_a_time_removes_a_forgotten_lock(box: Path) -> None:
+    dot = box.with_name("me.lock")
+    dot.touch()
+    os.utime(dot, (1, 1))
+    code = f"f = os.open({str(box.parent)!r}, os.O_RDONLY); fcntl.flock(f, fcntl.LOCK_EX)"
+    with another_process(code):
+        [settled] = deliver(box, outgoing(1), patience=0.01)
+        assert settled.outcome is Outcome.DEFERRED
+        assert dot.exists()
+    assert delivered(deliver(box, outgoing(1)))
 
 
 def test_two_sessions_of_one_process_take_turns(box: Path) -> None:

@@ -7,7 +7,8 @@ It serves RFC 5321 (`lmtp`: RFC 2033) with what `features` offer of PIPELINING, 
 8BITMIME, SMTPUTF8, CHUNKING, AUTH and STARTTLS, takes any password but for SCRAM's, and
 departs from it where told to. `answers` gives, for a command line or its verb, what is said
 instead of the right answer: octets; a fault of scripted.py (HANG_UP, SILENCE, Endless, Drip,
-Turns) or Hold and Deaf; a list of these; or `InTurn`, an answer for each time. Besides verbs there are
+Turns), or Hold or Deaf; a list of these; or `InTurn`, an answer for each time. Besides verbs
+there are
 
     "greeting"    on connection
     "."           to a message that is whole, after DATA or BDAT
