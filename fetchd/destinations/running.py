@@ -44,6 +44,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self._seen, self._sent = os.pipe()
+        self._ends: tuple[int, ...] = (self._seen, self._sent)
 
     def fileno(self) -> int:
         return self._seen
@@ -52,8 +53,10 @@ class Interrupt:
         os.write(self._sent, b"!")  # never read, so it stays set
 
     def close(self) -> None:
-        os.close(self._sent)
-        os.close(self._seen)
+        """May be repeated."""
+        open_ends, self._ends = self._ends, ()
+        for end in open_ends:
+            os.close(end)
 
 
 def run(
