@@ -158,7 +158,7 @@ class Delivery(SQLModel, table=True):
     folder: str = _field("")
     label: str = _field("")
     doubtful: int = _field(0)  # the peer may have accepted it
-    done: str = _field("")  # recipients who have it although not all do, separated by spaces
+    done: str = _field("")  # recipients who have it although not all do, one a line
 
 
 class Destination(SQLModel, table=True):

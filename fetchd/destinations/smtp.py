@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from fetchd.auth.secrets import read_secret
-from fetchd.clients.smtp import FINAL_WAIT, SmtpClient
+from fetchd.clients.smtp import SmtpClient
 from fetchd.clients.smtp_refusals import is_about_login, is_about_server, refusal
 from fetchd.clients.smtp_transfer import Envelope, Verdicts, transfer
 from fetchd.contracts import Courier, Outcome, Outgoing, Settled, Terms, Watch, unwatched
@@ -50,8 +50,9 @@ class SmtpCarrier:
         *,
         environ: Mapping[str, str] | None = None,
         transcript: Transcript | None = None,
-        final_wait: float = FINAL_WAIT,
+        final_wait: float | None = None,
     ) -> None:
+        """`final_wait`: seconds for the answer to a message, instead of the settings'."""
         self.terms = Terms(
             connections=settings.max_connections,
             per_minute=settings.max_per_minute,
@@ -59,7 +60,9 @@ class SmtpCarrier:
         )
         self._settings, self._instance = settings, instance
         self._environ = os.environ if environ is None else environ
-        self._transcript, self._final_wait = transcript, final_wait
+        self._transcript = transcript
+        final = settings.timeouts.final.total_seconds()
+        self._final_wait = final if final_wait is None else final_wait
         self._secret: str | None = None
         self._reading = asyncio.Lock()
 

@@ -11,7 +11,7 @@ import pytest
 
 from fetchd.clients.smtp import MAX_AUTH_LINE, SmtpClient
 from fetchd.clients.smtp_transfer import BLOCK, ONE_FLIGHT, Envelope, Verdicts, transfer
-from fetchd.clients.stream import TlsMode, TlsSettings, open_stream, open_unix_stream
+from fetchd.clients.stream import Stream, TlsMode, TlsSettings, open_stream, open_unix_stream
 from fetchd.errors import (
     AccountRefused,
     AuthenticationFailed,
@@ -266,19 +266,44 @@ def test_a_refusal_in_the_middle_ends_the_sending(rest: object, reply: bytes) ->
     assert verdicts.lost is None
 
 
-def test_a_refusal_by_a_peer_that_takes_no_more_is_heard_at_once() -> None:
-    hold = Hold()
+@pytest.mark.parametrize(
+    ("happens", "roomy"),
+    [
+        (lambda stream: stream.data_received(b"552 too big\r\n"), False),
+        (lambda stream: stream.resume_writing(), True),
+        (lambda stream: stream.eof_received(), False),
+        (lambda stream: stream.connection_lost(None), True),
+    ],
+)
+def test_whoever_waits_for_room_hears_what_the_peer_says(
+    happens: Callable[[Stream], None], roomy: bool
+) -> None:
+    async def main() -> bool:
+        stream = Stream("x", 25)
+        stream.pause_writing()
+        waiting = asyncio.create_task(stream.room(PATIENCE))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        happens(stream)
+        return await waiting
 
-    async def talk(client: SmtpClient) -> Verdicts:
-        transferring = asyncio.create_task(sending(LARGE)(client))
-        while client.stream._crowded is None:
-            await asyncio.sleep(0.01)
-        hold.go_on.set()
-        return await transferring
+    assert asyncio.run(main()) is roomy
 
-    answers = {"octets": [hold, b"552 5.3.4 too big\r\n", Deaf()]}
-    with ScriptedSmtp(features=(), answers=answers) as server:
-        assert said(converse(server, talk, patience=3 * PATIENCE)) == {"b@x": 552}
+
+def test_room_that_comes_back_wakes_no_reader() -> None:
+    """To whom nothing to read would mean that the peer has hung up."""
+
+    async def main() -> bytes:
+        stream = Stream("x", 25)
+        reading = asyncio.create_task(stream.read(PATIENCE))
+        await asyncio.sleep(0)
+        stream.pause_writing()
+        stream.resume_writing()
+        await asyncio.sleep(0)
+        stream.data_received(b"x")
+        return await reading
+
+    assert asyncio.run(main()) == b"x"
 
 
 @pytest.mark.parametrize("features", [("PIPELINING", "CHUNKING"), ("CHUNKING",)])

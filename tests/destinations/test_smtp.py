@@ -9,7 +9,7 @@ import pytest
 
 from fetchd.clients.smtp_transfer import Verdicts
 from fetchd.contracts import Body, Outcome, Settled
-from fetchd.destinations.smtp import SmtpCarrier
+from fetchd.destinations.smtp import SmtpCarrier, SmtpCourier
 from fetchd.destinations.smtp_login import own_name
 from fetchd.destinations.smtp_outcome import LONGEST_REPLY, Tally, is_passing
 from fetchd.errors import (
@@ -24,6 +24,7 @@ from fetchd.errors import (
     TlsFailed,
 )
 from fetchd.protocol.smtp_replies import Reply
+from fetchd.settings import SmtpDestination
 from fetchd.settings.destination import PASSING
 from fetchd.values import replace
 from tests.destinations.outgoing import outgoing
@@ -618,3 +619,22 @@ def test_the_environment_is_the_process_own_unless_told(monkeypatch: pytest.Monk
     with ScriptedSmtp(features=("AUTH PLAIN",)) as server:
         more = {"username": "me", "password_env": "SMTP_PASSWORD", "allow_plaintext_auth": True}
         assert heard(carrier(server, **more))[-1] == ("login", "PLAIN")
+
+
+def test_the_settings_say_how_long_the_answer_to_a_message_is_waited_for() -> None:
+    with ScriptedSmtp() as server:
+        site = SmtpCarrier(
+            SmtpDestination(
+                kind="smtp", host="127.0.0.1", port=server.port, tls="none", recipients=(BOB,),
+                timeouts={"final": "20m"},
+            ),
+            "instance",
+        )  # fmt: skip
+
+        async def wait() -> float:
+            courier = await site.open()
+            assert isinstance(courier, SmtpCourier)
+            await courier.close()
+            return courier._client.final_wait
+
+        assert asyncio.run(wait()) == 1200
