@@ -17,6 +17,7 @@ from fetchd.values import Struct
 # As the partial index says it, or SQLite does not see that the index serves.
 UNSETTLED = "state IN ('pending', 'deferred', 'failed')"
 _OPEN = f"{UNSETTLED} AND state <> 'failed'"
+_RETRIABLE = f"{UNSETTLED} AND (state <> 'pending' OR not_before > 0)"
 
 _OUTGOING = """
 SELECT d.id, d.destination, d.key, d.account, d.mailbox, d.uid, d.digest, m.size, d.queued_at,
@@ -170,7 +171,7 @@ def settle(
     alike: dict[tuple[Any, ...], list[int]] = {}
     for one in settled:
         due = micros(not_before.get(one.id, now)) if one.outcome is Outcome.DEFERRED else 0
-        reply, done = one.reply[:LONGEST_REPLY], " ".join(one.done)
+        reply, done = one.reply[:LONGEST_REPLY], "\n".join(one.done)
         what = (str(one.outcome), due, reply, int(one.doubtful), done, done)
         alike.setdefault(what, []).append(one.id)
     with catalog.transaction():
@@ -179,9 +180,10 @@ def settle(
                 "UPDATE delivery SET state = ?, not_before = ?, last_reply = ?,"
                 " doubtful = max(doubtful, ?), done = CASE WHEN ? = '' THEN done ELSE ? END,"
                 " settled_at = ?, attempts = attempts + 1, owner = ''"
-                " WHERE state <> 'delivered' AND id IN ({})",
+                " WHERE state <> 'delivered' AND (state <> 'dropped' OR ? = 'delivered')"
+                " AND id IN ({})",
                 ids,
-                before=(*what, at),
+                before=(*what, at, what[0]),
             )
 
 
@@ -221,19 +223,36 @@ def listing(
 def retry(
     catalog: Catalog, ids: Sequence[int] | None = None, *, destination: str = "", account: str = ""
 ) -> int:
-    """Make failed and deferred deliveries due now: these, or all that fit; how many."""
+    """Make what failed, or waits for its time, due now: these, or all that fit; how many.
+
+    Recipients who have it already stay those who have it.
+    """
     change = "SET state = 'pending', not_before = 0"
-    states = "('failed', 'deferred')"
     if ids is not None:
-        return _change(catalog, change, states, ids)
+        return _change(catalog, change, _RETRIABLE, ids)
     where, values = _filters("", destination, account)
-    found = catalog.rows(f"SELECT d.id FROM delivery d WHERE d.state IN {states}{where}", values)  # noqa: S608
-    return _change(catalog, change, states, [row[0] for row in found])
+    sql = f"SELECT d.id FROM delivery d WHERE {_RETRIABLE}{where}"  # noqa: S608
+    return _change(catalog, change, _RETRIABLE, [row[0] for row in catalog.rows(sql, values)])
 
 
 def drop(catalog: Catalog, ids: Sequence[int]) -> int:
     """Owe these no longer, because the owner says so; how many."""
-    return _change(catalog, "SET state = 'dropped'", "('pending', 'failed', 'deferred')", ids)
+    return _change(catalog, "SET state = 'dropped', owner = ''", UNSETTLED, ids)
+
+
+def dropped(catalog: Catalog, ids: Sequence[int]) -> list[tuple[str, str]]:
+    """Those of them that are dropped, as the journal names them: destination and key."""
+    sql = "SELECT destination, key FROM delivery WHERE state = 'dropped' AND id IN ({})"
+    return [(destination, key) for destination, key in catalog.each(sql, ids)]
+
+
+def concerned(catalog: Catalog, ids: Sequence[int] | None, account: str) -> list[str]:
+    """The destinations of these deliveries, or of what an account is still owed."""
+    if ids is not None:
+        sql = "SELECT DISTINCT destination FROM delivery WHERE id IN ({})"
+        return sorted({row[0] for row in catalog.each(sql, ids)})
+    sql = f"SELECT DISTINCT destination FROM delivery WHERE {UNSETTLED} AND account = ?"  # noqa: S608
+    return sorted(row[0] for row in catalog.rows(sql, (account,)))
 
 
 def _owners(catalog: Catalog) -> list[str]:
@@ -245,7 +264,7 @@ def _row(row: tuple[Any, ...]) -> OutgoingRow:
     attempts, doubtful, flags, arrived, folder, label, done = row[9], *row[14:]
     place = Location(*row[10:14]) if row[10] is not None else None
     tail = (row[7] or 0, moment(row[8]), attempts, attempts > 0 or bool(doubtful), place)
-    told = (flags, moment_or_none(arrived), folder, label, tuple(done.split()))
+    told = (flags, moment_or_none(arrived), folder, label, tuple(done.split("\n") if done else ()))
     values: tuple[Any, ...] = (*row[:7], *tail, *told)
     return OutgoingRow(*values)
 
@@ -265,10 +284,10 @@ def _filters(state: str, destination: str, account: str) -> tuple[str, list[str]
     return where, list(given.values())
 
 
-def _change(catalog: Catalog, change: str, states: str, ids: Sequence[int]) -> int:
+def _change(catalog: Catalog, change: str, which: str, ids: Sequence[int]) -> int:
     with catalog.transaction() as db:
         done = db.executemany(
-            f"UPDATE delivery {change} WHERE id = ? AND state IN {states}",
+            f"UPDATE delivery {change} WHERE id = ? AND {which}",
             [(i,) for i in ids],
         )
         return max(done.rowcount, 0)

@@ -51,10 +51,12 @@ ON CONFLICT (destination, key) DO UPDATE SET digest = excluded.digest,
     queued_at = excluded.queued_at, folder = excluded.folder, label = excluded.label
 WHERE delivery.digest = x''"""
 
+# Settled for good: delivered, or dropped by the owner, which a rebuild cannot tell apart.
 _DELIVERED = """
 INSERT INTO delivery (destination, key, digest, account, mailbox, uid, state, queued_at)
 VALUES (?,?,x'','','',x'','delivered',0)
-ON CONFLICT (destination, key) DO UPDATE SET state = 'delivered', owner = ''"""
+ON CONFLICT (destination, key) DO UPDATE SET state = 'delivered', owner = ''
+WHERE delivery.state <> 'dropped'"""
 
 _EXPIRED = """UPDATE message SET expired = 1, segment_id = NULL, frame_offset = NULL,
     frame_length = NULL, inner = NULL WHERE digest = ?"""

@@ -11,8 +11,11 @@ from fetchd.cli.outcome import carry_out
 from fetchd.errors import UsageError
 
 if TYPE_CHECKING:  # these take time to import
+    from pathlib import Path
+
     from fetchd.catalog.database import Catalog
     from fetchd.catalog.outbox import DeliveryRow
+    from fetchd.catalog.reach import Reach
     from fetchd.settings import Settings
 
 deliveries = typer.Typer(rich_markup_mode=None)
@@ -94,7 +97,7 @@ def drop(
 def _show(
     settings: "Settings", state: str, destination: str, account: str, limit: int, *, json: bool
 ) -> bool:
-    from fetchd.catalog import outbox
+    from fetchd.catalog import outbox, reach
     from fetchd.catalog.database import Catalog
     from fetchd.cli import output
     from fetchd.cli.accounts import require
@@ -106,13 +109,51 @@ def _show(
         found = outbox.listing(
             catalog, state=state, destination=destination, account=account, limit=limit or -1
         )
+        known = reach.everything(catalog).values()
+    lost = [one for one in known if one.failures and destination in ("", one.name)]
     if json:
-        output.emit({"deliveries": [_document(row) for row in found]})
+        output.emit(
+            {
+                "deliveries": [_document(row) for row in found],
+                "out_of_reach": [_reach_document(one) for one in lost],
+            }
+        )
     else:
         _print(found)
         if limit and len(found) == limit:
             output.say(f"The newest {limit}; 'fetchd deliveries --limit 0' shows all.")
+        for one in lost:
+            _tell_reach(one)
     return True
+
+
+def _reach_document(one: "Reach") -> dict[str, object]:
+    from fetchd.cli.words import iso
+
+    return {
+        "destination": one.name,
+        "failures": one.failures,
+        "sentence": one.last_error,
+        "remedy": one.last_remedy,
+        "advice": one.last_advice,
+        "not_before": iso(one.not_before),
+    }
+
+
+def _tell_reach(one: "Reach") -> None:
+    from datetime import UTC, datetime
+
+    from fetchd.cli import output
+    from fetchd.cli.words import counted, instant
+
+    due = one.not_before is None or one.not_before <= datetime.now(UTC)
+    again = "at the next sync" if due or one.not_before is None else instant(one.not_before)
+    output.say(
+        f"{one.name} is out of reach, {counted(one.failures, 'failure')} in a row: {one.last_error}"
+    )
+    if one.last_advice:
+        output.say(f"  {one.last_advice}")
+    output.say(f"  Tried again {'' if due else 'not before '}{again}.")
 
 
 def _document(row: "DeliveryRow") -> dict[str, object]:
@@ -123,6 +164,7 @@ def _document(row: "DeliveryRow") -> dict[str, object]:
         "destination": row.destination,
         "account": row.account,
         "state": row.state,
+        "doubtful": row.doubtful,
         "attempts": row.attempts,
         "not_before": iso(row.not_before) if row.state == State.DEFERRED else None,
         "last_reply": row.last_reply,
@@ -148,7 +190,7 @@ def _print(found: "Sequence[DeliveryRow]") -> None:
             instant(row.queued_at),
             row.destination,
             row.account,
-            row.state,
+            _state(row),
             str(row.attempts),
             row.subject,
         )
@@ -157,6 +199,11 @@ def _print(found: "Sequence[DeliveryRow]") -> None:
     output.table(head, rows, right=("ID", "TRIES"))
     for reply, count in _replies(found).items():
         output.say(f"{count} x {reply}")
+
+
+def _state(row: "DeliveryRow") -> str:
+    open_still = row.state not in (State.DELIVERED, State.DROPPED)
+    return f"{row.state}, may have arrived" if row.doubtful and open_still else row.state
 
 
 def _replies(found: "Sequence[DeliveryRow]") -> dict[str, int]:
@@ -177,7 +224,9 @@ def _retry(
     clear: bool,
     json: bool,
 ) -> bool:
-    from fetchd.catalog import outbox
+    from datetime import UTC, datetime
+
+    from fetchd.catalog import alerts, outbox
     from fetchd.cli import output
     from fetchd.cli.accounts import require
     from fetchd.cli.words import counted
@@ -190,11 +239,14 @@ def _retry(
     with _catalog(settings) as catalog:
         require(settings, catalog, [account] if account else [])
         _require_destination(settings, catalog, destination)
+        _forgive(catalog, ids, destination, account)
         if ids:
             retried = outbox.retry(catalog, ids)
-            _require_change(retried, ids, "failed or deferred")
         else:
             retried = outbox.retry(catalog, destination=destination, account=account)
+        alerts.end_failed(catalog, datetime.now(UTC))
+    if ids:
+        _require_change(retried, ids, "failed or deferred")
     if json:
         output.emit({"retried": retried})
     else:
@@ -202,17 +254,37 @@ def _retry(
     return True
 
 
+def _forgive(catalog: "Catalog", ids: Sequence[int], destination: str, account: str) -> None:
+    """A destination that wanted time is asked at once, where it is what these go to."""
+    from fetchd.catalog import outbox, reach
+
+    if destination or not (ids or account):
+        reach.forgive(catalog, destination)
+        return
+    for name in outbox.concerned(catalog, ids or None, account):
+        reach.forgive(catalog, name)
+
+
 def _drop(settings: "Settings", ids: Sequence[int], *, json: bool) -> bool:
-    from fetchd.catalog import outbox
+    from datetime import UTC, datetime
+
+    from fetchd.catalog import alerts, outbox
     from fetchd.cli import output
     from fetchd.cli.words import counted
+    from fetchd.contracts import Commit
+    from fetchd.pipeline.storage import commit, open_storage
 
     if not ids:
         raise UsageError(
             "say which deliveries to drop", advice="'fetchd deliveries' shows them with their IDs."
         )
-    with _catalog(settings) as catalog:
-        dropped = outbox.drop(catalog, ids)
+    _require_catalog(settings)
+    with open_storage(settings) as storage:
+        dropped = outbox.drop(storage.catalog, ids)
+        alerts.end_failed(storage.catalog, datetime.now(UTC))
+        if dropped:  # into the journal too, lest a rebuild owes them again
+            settled = tuple(outbox.dropped(storage.catalog, ids))
+            commit(storage, (), lambda _: Commit(delivered=settled))
     _require_change(dropped, ids, "open")
     if json:
         output.emit({"dropped": dropped})
@@ -224,12 +296,17 @@ def _drop(settings: "Settings", ids: Sequence[int], *, json: bool) -> bool:
 def _catalog(settings: "Settings") -> "Catalog":
     """The catalog to be changed; making one only to find nothing in it would be no help."""
     from fetchd.catalog.database import Catalog
+
+    return Catalog(_require_catalog(settings))
+
+
+def _require_catalog(settings: "Settings") -> "Path":
     from fetchd.pipeline.storage import data_paths
 
     path = data_paths(settings).catalog
     if not path.exists():
         raise UsageError(f"there is no catalog {path} yet", advice="Run 'fetchd sync' first.")
-    return Catalog(path)
+    return path
 
 
 def _require_destination(settings: "Settings", catalog: "Catalog", name: str) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fetchd.cli.options import Accounts, Config, Json, Since
+from fetchd.cli.options import Accounts, Config, Json, Sender, Since, Subject
 from fetchd.cli.outcome import carry_out
 
 on_servers = typer.Typer(rich_markup_mode=None)
@@ -35,6 +35,15 @@ def sync(
 def plan(
     context: typer.Context,
     accounts: Accounts = None,
+    message: Annotated[
+        str | None,
+        typer.Option(
+            "--message", metavar="ID", help="Not a sync: where this archived message goes, and why."
+        ),
+    ] = None,
+    account: Annotated[
+        str, typer.Option("--account", metavar="ACCOUNT", help="The same as [ACCOUNT].")
+    ] = "",
     details: Annotated[
         bool, typer.Option("--all", help="Every message, not the first of each kind.")
     ] = False,
@@ -43,11 +52,23 @@ def plan(
 ) -> None:
     """What a sync would do now, message by message and why; nothing is done.
 
+    With --message, no server is asked: routes, destinations, and what was delivered already.
+
     Example: fetchd plan work --all
     """
     from fetchd.cli.plan import plan as work
+    from fetchd.cli.plan_message import plan_message
 
-    carry_out(context.obj, json, lambda s: work(s, accounts or (), details=details, json=json))
+    names = [*(accounts or ()), *([account] if account else ())]
+    carry_out(
+        context.obj,
+        json,
+        lambda s: (
+            plan_message(s, message, names, details=details, json=json)
+            if message is not None
+            else work(s, names, details=details, json=json)
+        ),
+    )
 
 
 @on_servers.command()
@@ -195,3 +216,77 @@ def restore(
 
     asked = Asked(account, from_account, to, tuple(mailbox or ()), since, into, dry_run)
     carry_out(context.obj, json, lambda s: put_back(s, asked, json=json))
+
+
+@on_servers.command()
+def deliver(
+    context: typer.Context,
+    destinations: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DESTINATION]...", help="All destinations when left out."),
+    ] = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Deliver what is owed and due, without fetching: for a timer of its own.
+
+    Exit code 1 when something is left because of a failure.
+
+    Example: fetchd deliver home
+    """
+    from fetchd.cli.deliver import deliver as work
+
+    carry_out(context.obj, json, lambda s: work(s, destinations or (), json=json))
+
+
+@on_servers.command()
+def redeliver(
+    context: typer.Context,
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="Whose archived mail.")],
+    to: Annotated[str, typer.Option("--to", metavar="DESTINATION", help="Where to.")],
+    since: Since = "",
+    sender: Sender = "",
+    subject: Subject = "",
+    mailbox: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mailbox", metavar="PATTERN", help="Of these mailboxes, as in the settings."
+        ),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what was delivered there before.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Archived messages to a destination, at once; what was delivered there is left out.
+
+    It may be interrupted, and be run again. Old mail goes too, whatever first_sync says.
+
+    With --again, a Maildir or an IMAP server gets what it does not have any more.
+
+    Example: fetchd redeliver work --to home --since 30d --dry-run
+    """
+    from fetchd.cli.redeliver import Asked, send_again
+
+    asked = Asked(account, to, tuple(mailbox or ()), since, sender, subject, again, dry_run)
+    carry_out(context.obj, json, lambda s: send_again(s, asked, json=json))
+
+
+@on_servers.command("test-delivery")
+def try_delivery(
+    context: typer.Context,
+    destination: Annotated[str, typer.Argument(metavar="DESTINATION")],
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Send one labelled message there now, and say how far it came.
+
+    Neither archive nor outbox know of it.
+
+    Example: fetchd test-delivery home
+    """
+    from fetchd.cli.trial import send_one as work
+
+    carry_out(context.obj, json, lambda s: work(s, destination, json=json))

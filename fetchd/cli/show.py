@@ -2,23 +2,23 @@
 
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
-from pathlib import Path
 from typing import Any
 
-from fetchd.catalog import search
+from fetchd.catalog import delivered, search
+from fetchd.catalog.database import Catalog
 from fetchd.catalog.search import MessageRow
 from fetchd.cli import output
+from fetchd.cli.fates import delivery, fate, place
 from fetchd.cli.messages import document
 from fetchd.cli.words import instant, iso, octets
-from fetchd.contracts import Body
-from fetchd.errors import FetchdError, MessageNotStored, UsageError
+from fetchd.errors import FetchdError, UsageError
 from fetchd.message import HEADER_LIMIT, header_of
 from fetchd.pipeline.storage import Storage, open_storage
+from fetchd.pipeline.stored import stored_body
 from fetchd.settings import Settings
 
 _FOLDED = re.compile(rb"\r?\n[ \t]+")
@@ -35,7 +35,7 @@ def show(settings: Settings, wanted: str, *, raw: bool, header: bool, json: bool
             advice=f"Send them to a file or program: fetchd show {wanted} --raw > message.eml",
         )
     with open_storage(settings, read_only=True) as storage:
-        row = _the_one(search.by_id(storage.catalog, wanted), wanted)
+        row = the_one(storage.catalog, wanted)
         if raw:
             return _write_raw(storage, row)
         fields, trouble = _header(storage, row)
@@ -52,7 +52,9 @@ def show(settings: Settings, wanted: str, *, raw: bool, header: bool, json: bool
     return trouble is None or (row.expired and not header)
 
 
-def _the_one(found: list[MessageRow], wanted: str) -> MessageRow:
+def the_one(catalog: Catalog, wanted: str) -> MessageRow:
+    """The message that a person means by a number or a digest's beginning."""
+    found = search.by_id(catalog, wanted)
     if len(found) == 1:
         return found[0]
     if not found:
@@ -67,20 +69,8 @@ def _the_one(found: list[MessageRow], wanted: str) -> MessageRow:
     )
 
 
-@contextmanager
-def _body(storage: Storage, row: MessageRow) -> Iterator[Body]:
-    """The octets; large ones pass through a private folder, since the data may be read-only."""
-    if row.location is None:
-        raise MessageNotStored(
-            f"The octets of message {row.id} are not in the archive any more.",
-            advice="The setting archive.keep let them go.",
-        )
-    with tempfile.TemporaryDirectory(prefix="fetchd-") as spool:
-        yield storage.archive.body(row.location, row.size, Path(spool))
-
-
 def _write_raw(storage: Storage, row: MessageRow) -> bool:
-    with _body(storage, row) as body:
+    with stored_body(storage, row) as body:
         for chunk in body.chunks():
             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
@@ -90,7 +80,7 @@ def _write_raw(storage: Storage, row: MessageRow) -> bool:
 def _header(storage: Storage, row: MessageRow) -> tuple[Fields, FetchdError | None]:
     """The header's fields, or why they cannot be had."""
     try:
-        with _body(storage, row) as body:
+        with stored_body(storage, row) as body:
             head = next(body.chunks(HEADER_LIMIT), b"")
     except FetchdError as error:
         return [], error
@@ -136,20 +126,10 @@ def _document(
             }
             for seen in search.sightings(storage.catalog, row.digest)
         ],
-        "deliveries": _deliveries(storage, row),
+        "deliveries": [delivery(one) for one in delivered.of_message(storage.catalog, row.digest)],
         "header": [list(field) for field in fields],
         "unreadable": None if trouble is None else str(trouble),
     }
-
-
-def _deliveries(storage: Storage, row: MessageRow) -> list[dict[str, Any]]:
-    found = storage.catalog.rows(
-        "SELECT id, destination, account, state, attempts, last_reply FROM delivery"
-        " WHERE digest = ? ORDER BY id",
-        (row.digest,),
-    )
-    keys = ("id", "destination", "account", "state", "attempts", "last_reply")
-    return [dict(zip(keys, one, strict=True)) for one in found]
 
 
 def _describe(storage: Storage, row: MessageRow) -> None:
@@ -171,7 +151,7 @@ def _describe(storage: Storage, row: MessageRow) -> None:
             f"{'Seen:':11}{seen.account}, {seen.mailbox}, uid {uid}: "
             f"{seen.state}, first {instant(seen.first_seen)}"
         )
-    for one in _deliveries(storage, row):
-        said = f": {one['last_reply']}" if one["last_reply"] else ""
-        output.say(f"{'Delivery:':11}{one['id']} to {one['destination']}, {one['state']}{said}")
+    for one in delivered.of_message(storage.catalog, row.digest):
+        where = place(one.destination, one.folder, one.label)
+        output.say(f"{'Delivery:':11}{one.id} to {where}, {fate(one)}")
     output.say()

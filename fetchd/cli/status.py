@@ -4,11 +4,18 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from fetchd.catalog import outbox, runs
+from fetchd.catalog import alerts, runs
 from fetchd.catalog.database import Catalog
 from fetchd.catalog.runs import AccountStatus, RunRow
 from fetchd.cli import output
 from fetchd.cli.accounts import require
+from fetchd.cli.status_destinations import (
+    alert_document,
+    destination_document,
+    destination_states,
+    print_alerts,
+    print_destinations,
+)
 from fetchd.cli.words import ago, counted, instant, iso, octets, span
 from fetchd.contracts import RunCounts, ServerFacts
 from fetchd.pipeline.storage import data_paths
@@ -20,30 +27,29 @@ _REMEDIES = {
     "owner": "It needs you: 'fetchd check {name}' says what to do.",
     "none": "The same attempt will always fail; 'fetchd check {name}' says more.",
 }
-_STATES = ("pending", "deferred", "failed", "delivered", "dropped")
 
 
 def status(settings: Settings, *, json: bool) -> bool:
-    """Every account of the settings and of the catalog, and the destinations."""
+    """What the owner must hear of, accounts of settings and catalog, and destinations."""
     with Catalog(data_paths(settings).catalog, read_only=True) as catalog:
         known = {one.name: one for one in runs.status(catalog)}
-        sent = outbox.counts(catalog)
+        open_alerts = alerts.alerts(catalog)
+        destinations = destination_states(settings, catalog)
     strangers = {name: one for name, one in known.items() if name not in settings.accounts}
     fresh = {n: _never_synced(n, a.protocol) for n, a in settings.accounts.items()}
     accounts = list((fresh | known).values())  # in the order of the settings, strangers behind
     if json:
         output.emit(
             {
+                "alerts": [alert_document(one) for one in open_alerts],
                 "accounts": [_document(one, one.name not in strangers) for one in accounts],
-                "destinations": [
-                    {"destination": name, **{s: counts.get(s, 0) for s in _STATES}}
-                    for name, counts in _by_destination(settings, sent).items()
-                ],
+                "destinations": [destination_document(one) for one in destinations],
             }
         )
     else:
+        print_alerts(open_alerts)
         _print_accounts(accounts, strangers)
-        _print_destinations(_by_destination(settings, sent))
+        print_destinations(destinations, open_alerts)
     return True
 
 
@@ -63,13 +69,6 @@ def _never_synced(name: str, protocol: str) -> AccountStatus:
     return AccountStatus(
         name, protocol, None, "", "", "", 0, None, False, ServerFacts(), 0, 0, 0, 0, 0, 0, 0
     )
-
-
-def _by_destination(
-    settings: Settings, sent: Mapping[str, Mapping[str, int]]
-) -> dict[str, Mapping[str, int]]:
-    names = [*settings.destinations, *sorted(sent.keys() - settings.destinations.keys())]
-    return {name: sent.get(name, {}) for name in names}
 
 
 def _document(one: AccountStatus, in_settings: bool) -> dict[str, Any]:
@@ -149,17 +148,6 @@ def _print_trouble(one: AccountStatus, now: datetime) -> None:
     if one.failed:
         output.say(f"{one.name}: {counted(one.failed, 'delivery')} refused for good")
         output.say(f"  'fetchd deliveries --state failed --account {one.name}' shows them.")
-
-
-def _print_destinations(sent: Mapping[str, Mapping[str, int]]) -> None:
-    if not sent:
-        return
-    output.say()
-    head = ("DESTINATION", *(state.upper() for state in _STATES))
-    rows = [
-        (name, *(f"{counts.get(state, 0):,}" for state in _STATES)) for name, counts in sent.items()
-    ]
-    output.table(head, rows, right=head[1:])
 
 
 def _run(row: RunRow) -> dict[str, Any]:

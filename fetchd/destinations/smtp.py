@@ -25,9 +25,10 @@ from fetchd.destinations.letter import Letter, Receiver, compose
 from fetchd.destinations.letter_envelope import own_address
 from fetchd.destinations.smtp_login import addresses, enter
 from fetchd.destinations.smtp_outcome import Tally
-from fetchd.destinations.smtp_probe import ask_for_all
+from fetchd.destinations.smtp_probe import ask_for_all, on_the_wire
 from fetchd.destinations.srs_secret import read_srs_secret
 from fetchd.errors import (
+    AccountRefused,
     AuthenticationFailed,
     DeliveryDeferred,
     DeliveryRefused,
@@ -70,6 +71,7 @@ class SmtpCarrier:
         """`watch` hears of password, connect, tls, capabilities, login."""
         client = await self._enter(watch)
         try:
+            await self._check_addresses(client)
             srs_secret = await read_srs_secret(self._settings)
         except BaseException:
             client.break_off()
@@ -86,6 +88,14 @@ class SmtpCarrier:
             await ask_for_all(client, self._settings, watch)
         finally:
             await client.quit()
+
+    async def _check_addresses(self, client: SmtpClient) -> None:
+        """One of the settings that this server cannot be told: no message would fare better."""
+        utf8 = client.features.utf8 and client.features.eight_bit  # RFC 6531 §3.1
+        try:
+            await asyncio.to_thread(on_the_wire, self._settings, utf8=utf8)
+        except DeliveryRefused as error:
+            raise AccountRefused(str(error), advice=error.advice) from None
 
     async def _enter(self, watch: Watch) -> SmtpClient:
         """A password that has served is remembered; if it does no longer, it is read anew."""

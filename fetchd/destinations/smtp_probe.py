@@ -19,7 +19,7 @@ async def ask_for_all(
     """`watch` hears of sender and of each recipient; the first refusal is raised."""
     utf8 = client.features.utf8 and client.features.eight_bit  # RFC 6531 §3.1
     # In a thread, since what knows addresses is slow to import.
-    wire = await asyncio.to_thread(_on_the_wire, settings, utf8=utf8)
+    wire = await asyncio.to_thread(on_the_wire, settings, utf8=utf8)
     sender, *recipients = wire
     utf8 = not "".join(wire).isascii()
     reply = await client.ask(mail(sender, utf8=utf8))
@@ -48,8 +48,11 @@ def _check(
     raise DeliveryRefused(f"{what}: {told(reply)}", advice=advice)
 
 
-def _on_the_wire(settings: SmtpDestination | LmtpDestination, *, utf8: bool) -> list[str]:
-    """The sender of a message that has none of its own, and all recipients."""
+def on_the_wire(settings: SmtpDestination | LmtpDestination, *, utf8: bool) -> list[str]:
+    """The sender of a message that has none of its own, and all recipients.
+
+    DeliveryRefused: one of them cannot be named to this server.
+    """
     sender = "" if settings.sender == "null" else settings.sender
     if sender in ("original", "address"):
         sender = settings.address or settings.recipients[0]

@@ -133,6 +133,11 @@ class Committer:
         queued = await self._storage.blocking(self._write_facts, records, deliveries)
         return list(queued.values())
 
+    async def owe(self, deliveries: Sequence[QueuedDelivery]) -> list[int]:
+        """Queue deliveries of what is stored; the ids of the new ones, which are in our hands."""
+        queued = await self._storage.blocking(self._write_facts, (), deliveries)
+        return list(queued.values())
+
     def note_delivered(self, settled: Iterable[tuple[str, str]]) -> None:
         """These (destination, key) pairs go into the journal with the next commit."""
         self._delivered += settled

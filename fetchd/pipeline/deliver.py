@@ -60,6 +60,7 @@ class Deliveries:
     ) -> None:
         self._storage, self._committer, self._now, self._stop = storage, committer, now, stop
         self._tallies: dict[str, Tally] = {}
+        self.by_destination: dict[str, Tally] = {}  # the outcomes of all, since the beginning
         self._coming = 0
         self._all_came = asyncio.Event()
         self._caught_up = asyncio.Event()
@@ -106,7 +107,7 @@ class Deliveries:
 
     async def _put_due(self, name: str, desk: Desk, until: datetime) -> None:
         last = 0
-        while True:
+        while not self._stop.is_set():
             claimed = await self._storage.blocking(
                 outbox.claim_due, self._storage.catalog, [name], until, CLAIM, last
             )
@@ -149,6 +150,7 @@ class Deliveries:
 
     def _count(self, destination: str, account: str, settled: Settled) -> None:
         self._tallies.setdefault(account, Tally()).add(destination, settled)
+        self.by_destination.setdefault(destination, Tally()).add(destination, settled)
 
     @asynccontextmanager
     async def more_to_come(self) -> AsyncIterator[None]:

@@ -10,21 +10,20 @@ next message: a crash leaves as many in doubt as there are connections, times `b
     open fails, or the peer refuses all      the whole destination is out of reach: all that
                                              waits is put off, until `policy.retry` says so
     carry fails on a line that was in use    it had gone stale: once more on a new one
+    open fails while other lines stand       it wants fewer lines: those that stand go on
     carry fails on a new line                it may be this message: it is deferred; after
                                              BREAKS of them in a row, the destination is
+                                             out of reach, and the next attempt counts anew
 """
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from fetchd.catalog import alerts, outbox, reach
-from fetchd.catalog.alerts import Kind
+from fetchd.catalog import outbox
 from fetchd.catalog.outbox import OutgoingRow
-from fetchd.catalog.reach import Reach
 from fetchd.contracts import Carrier, Change, Courier, Outcome, Outgoing, Settled
 from fetchd.errors import (
     CatalogError,
@@ -40,8 +39,9 @@ from fetchd.errors import (
 from fetchd.pipeline import letters
 from fetchd.pipeline.lanes import Lanes, Waiting
 from fetchd.pipeline.outcomes import Attempt, Outcomes
+from fetchd.pipeline.pace import Pace, first_of
+from fetchd.pipeline.reaching import Reaching
 from fetchd.pipeline.storage import Storage
-from fetchd.policy.retry import retry_at
 from fetchd.values import Struct
 
 IDLE = 5.0  # seconds: how long a connection is kept for more
@@ -67,25 +67,27 @@ class Dispatch:
         self._name, self._carrier, self._terms = name, carrier, carrier.terms
         self._storage, self._outcomes, self._now, self._stop = storage, outcomes, now, stop
         self._lanes = Lanes(in_order=self._terms.in_order)
-        self._pace = _Pace(self._terms.per_minute)
-        self._reach: Reach | None = None
-        self._confirmed = False
+        self._pace = Pace(self._terms.per_minute)
+        self._reaching = Reaching(name, self._terms.schedule, storage, now)
+        self._limit = self._terms.connections  # as many as the peer has taken, if it says so
         self._breaks = 0
         self._in_hand: dict[int, Waiting] = {}
         self._couriers: set[Courier] = set()
         self._workers: set[asyncio.Task[None]] = set()
+        self._busy = 0  # workers that carry something
         self._stirred = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._progress = 0
-        self._closing = False
+        self._closing = asyncio.Event()
         self._fault: BaseException | None = None
 
     # -- Desk --------------------------------------------------------------------
 
     async def due(self, now: datetime, *, patient: bool) -> datetime | None:
         """A peer that asked for time gets it, whoever wants otherwise."""
-        return None if await self._out_of_reach() else now
+        await self._reaching.refresh()
+        return None if await self._reaching.out() else now
 
     async def put(self, outgoing: Sequence[Outgoing]) -> None:
         await self._add(
@@ -100,11 +102,14 @@ class Dispatch:
     async def settle(self, *, last: bool = False) -> None:
         clock = asyncio.get_running_loop().time
         until = clock() + RATED if self._terms.per_minute else None
-        while not self._idle.is_set() and not (self._stop.is_set() and not self._in_hand):
-            before = self._progress
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LAST_CALL if last else PATIENCE):
-                    await self._idle.wait()
+        self._update()  # the owner may want to leave
+        while not self._idle.is_set():
+            before, stopping = self._progress, self._stop.is_set()
+            waits = (self._idle,) if stopping else (self._idle, self._stop)
+            await first_of(waits, LAST_CALL if last else PATIENCE)
+            if stopping != self._stop.is_set():
+                self._update()  # what is not under way is not waited for any longer
+                continue
             in_doubt = last and any(courier.in_doubt for courier in self._couriers)
             late = until is not None and clock() >= until
             if (self._progress == before and not in_doubt) or late:
@@ -121,7 +126,7 @@ class Dispatch:
 
     async def close(self) -> None:
         """Finish what is under way, and let go of what waits, for whoever comes next."""
-        self._closing = True
+        self._closing.set()
         self._stirred.set()
         if self._workers:
             await asyncio.wait({*self._workers}, timeout=DRAIN)
@@ -129,6 +134,8 @@ class Dispatch:
             worker.cancel()
         if self._workers:
             await asyncio.wait({*self._workers})
+        for courier in [*self._couriers]:  # of workers that were cut off
+            await self._part(courier)
         left = [one.id for one in self._lanes.clear()]
         with suppress(CatalogError):  # then they look as if they were in doubt, and go all the same
             await self._storage.blocking(outbox.release, self._storage.catalog, left)
@@ -137,7 +144,7 @@ class Dispatch:
 
     async def _add(self, waiting: Iterable[Waiting]) -> None:
         waiting = list(waiting)
-        if out := await self._out_of_reach():
+        if out := await self._reaching.out():
             assert out.not_before is not None
             await self._put_off(waiting, f"{out.last_error} {out.last_advice}", out.not_before)
             return
@@ -149,8 +156,11 @@ class Dispatch:
     def _hire(self) -> None:
         """As many workers as have something to do; those that wait for work are stirred."""
         self._stirred.set()
-        wanted = min(self._terms.connections, -(-len(self._lanes) // self._terms.batch))
-        while len(self._workers) < wanted and not self._closing:
+        if self._leaving or self._fault is not None:
+            return
+        # A worker whose peer thinks for minutes helps nobody who waits.
+        wanted = min(self._limit, self._busy + -(-len(self._lanes) // self._terms.batch))
+        while len(self._workers) < wanted:
             worker = asyncio.create_task(self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._left)
@@ -159,29 +169,37 @@ class Dispatch:
         self._workers.discard(worker)
         if not worker.cancelled() and (error := worker.exception()) is not None:
             self._fault = self._fault or error
-            self._idle.set()  # nobody shall wait for what will not come
+        if not self._workers:
+            self._limit = self._terms.connections
+        if len(self._lanes):  # they came while it took its leave
+            self._hire()
+        self._update()
+
+    @property
+    def _leaving(self) -> bool:
+        return self._stop.is_set() or self._closing.is_set()
 
     def _update(self) -> None:
-        if self._in_hand or len(self._lanes):
+        under_way = self._in_hand or (len(self._lanes) and not self._leaving)
+        if under_way and self._fault is None:  # else nobody shall wait for what will not come
             self._idle.clear()
         else:
             self._idle.set()
 
     async def _next(self) -> list[Waiting]:
         """What a connection shall carry now; nothing when it is no longer needed."""
-        while not (self._closing or self._stop.is_set()):
-            if self._lanes.ready and await self._pace.permits(self._terms.batch, self._stop):
-                if taken := self._lanes.take(self._terms.batch):
-                    self._in_hand |= {one.id: one for one in taken}
-                    return taken
-                continue
+        while not self._leaving:
+            if self._lanes.ready:
+                if pause := self._pace.pause():
+                    await first_of((self._stop, self._closing), pause)
+                    continue
+                taken = self._lanes.take(self._terms.batch)
+                self._pace.spend(len(taken))
+                self._in_hand |= {one.id: one for one in taken}
+                return taken
             self._stirred.clear()
-            try:
-                async with asyncio.timeout(IDLE):
-                    await self._stirred.wait()
-            except TimeoutError:
-                if not self._lanes.ready:
-                    return []
+            if not await first_of((self._stirred, self._stop), IDLE) and not self._lanes.ready:
+                return []
         return []
 
     # -- A worker ---------------------------------------------------------------------
@@ -191,13 +209,18 @@ class Dispatch:
         courier: Courier | None = None
         try:
             while taken := await self._next():
-                courier = await self._deliver(taken, courier)
+                self._busy += 1
+                try:
+                    courier = await self._deliver(taken, courier)
+                finally:
+                    self._busy -= 1
                 for one in taken:
                     self._in_hand.pop(one.id, None)
                 self._lanes.done(taken[0].account)
-                self._progress += 1
                 self._update()
                 self._stirred.set()
+                if courier is None and len(self._couriers) >= self._limit:
+                    return  # those that stand are all that it takes
         finally:
             if courier is not None:
                 await self._part(courier)
@@ -208,6 +231,7 @@ class Dispatch:
         }
         found, settled = await self._storage.blocking(self._read, taken)
         trouble: FetchdError | None = None
+        ride = _Ride()
         groups = deque([found] if found else [])
         try:
             while groups and trouble is None:
@@ -222,9 +246,15 @@ class Dispatch:
             for letter in found:
                 letter.body.discard()
         await self._outcomes.record(settled, attempts)
+        self._progress += len(settled)
         if trouble is not None:
             told = {one.id for one in settled}
-            await self._lose_reach([one for one in taken if one.id not in told], trouble)
+            left = [one for one in taken if one.id not in told]
+            if ride.crowded:
+                self._limit = len(self._couriers)
+                self._lanes.give_back(left)
+            else:
+                await self._lose_reach(left, trouble)
         return courier
 
     def _read(self, taken: Sequence[Waiting]) -> tuple[list[Outgoing], list[Settled]]:
@@ -249,7 +279,8 @@ class Dispatch:
                 except FetchdError as error:
                     if error.scope > Scope.ACCOUNT:
                         raise
-                    return _Ride(trouble=error)
+                    crowded = bool(self._couriers) and error.remedy is Remedy.WAIT
+                    return _Ride(trouble=error, crowded=crowded)
                 self._couriers.add(courier)
             try:
                 settled = await courier.carry(group)
@@ -261,7 +292,7 @@ class Dispatch:
                     continue
                 return self._judge(group, error)
             self._breaks = 0
-            await self._confirm_reach()
+            await self._reaching.confirm()
             return _Ride(tuple(settled), courier)
 
     def _judge(self, group: Sequence[Outgoing], error: FetchdError) -> "_Ride":
@@ -284,41 +315,12 @@ class Dispatch:
 
     # -- Whether the destination is in reach ----------------------------------------------
 
-    async def _known_reach(self) -> Reach:
-        if self._reach is None:
-            catalog = self._storage.catalog
-            self._reach = await self._storage.blocking(reach.of, catalog, self._name)
-        return self._reach
-
-    async def _out_of_reach(self) -> Reach | None:
-        """Why nothing is to be tried now."""
-        known = await self._known_reach()
-        until = known.not_before
-        return known if known.failures and until is not None and until > self._now() else None
-
     async def _lose_reach(self, in_hand: Iterable[Waiting], error: FetchdError) -> None:
         """All that waits is put off; the next attempt comes later with each failure."""
-        known, now = await self._known_reach(), self._now()
-        if known.not_before is None or known.not_before <= now:  # else another worker was first
-            failures = known.failures + 1
-            until = retry_at(failures, now, random.random(), self._terms.schedule)  # noqa: S311
-            if isinstance(error, ServerUnavailable) and error.wait is not None:
-                until = max(until, now + error.wait)
-            remedy = str(error.remedy)
-            known = Reach(self._name, failures, until, str(error), remedy, error.advice)
-            self._reach = known
-            await self._storage.blocking(self._write_lost, known, now)
-        assert known.not_before is not None
-        await self._put_off([*in_hand, *self._lanes.clear()], told(error), known.not_before)
-        self._update()
-
-    def _write_lost(self, known: Reach, now: datetime) -> None:
-        catalog = self._storage.catalog
-        reach.fail(catalog, known)
-        if known.last_remedy == Remedy.OWNER:
-            alerts.raise_alert(
-                catalog, Kind.DESTINATION, self._name, known.last_error, known.last_advice, now
-            )
+        self._breaks = 0  # or one message would be enough from now on
+        until = await self._reaching.lose(error)
+        await self._put_off([*in_hand, *self._lanes.clear()], told(error), until)
+        self._progress += 1
 
     async def _put_off(self, waiting: Iterable[Waiting], reply: str, until: datetime) -> None:
         attempts = {
@@ -326,49 +328,19 @@ class Dispatch:
         }
         await self._outcomes.postpone(attempts, reply, until)
 
-    async def _confirm_reach(self) -> None:
-        """It took our call: what it refused before is forgotten."""
-        known = await self._known_reach()
-        if known.failures or not self._confirmed:
-            self._confirmed = True
-            self._reach = Reach(self._name)
-            await self._storage.blocking(self._write_reached, self._now())
-
-    def _write_reached(self, now: datetime) -> None:
-        reach.succeed(self._storage.catalog, self._name, now)
-        alerts.end_alert(self._storage.catalog, Kind.DESTINATION, self._name, now)
-
 
 class _Ride(Struct, frozen=True):
     """What became of some letters, and of the connection.
 
-    `trouble` is about the whole destination. `broke`: the line did, perhaps at one of them.
+    `trouble` is about the whole destination, or, if `crowded`, about one connection more
+    than it takes. `broke`: the line did, perhaps at one of them.
     """
 
     settled: tuple[Settled, ...] = ()
     courier: Courier | None = None
     trouble: FetchdError | None = None
     broke: bool = False
-
-
-class _Pace:
-    """So many messages a minute, evenly."""
-
-    def __init__(self, per_minute: int | None) -> None:
-        self._interval = 60 / per_minute if per_minute else 0.0
-        self._next = 0.0
-
-    async def permits(self, messages: int, stop: asyncio.Event) -> bool:
-        """Wait for the turn of so many; False if the owner wants to leave before."""
-        if not self._interval:
-            return True
-        now = asyncio.get_running_loop().time()
-        turn = max(self._next, now)
-        self._next = turn + messages * self._interval
-        with suppress(TimeoutError):
-            async with asyncio.timeout(turn - now):
-                await stop.wait()
-        return not stop.is_set()
+    crowded: bool = False
 
 
 def told(error: FetchdError) -> str:

@@ -1,6 +1,7 @@
 """Who is next at a destination: every account in its turn, each one's oldest first."""
 
 from collections import deque
+from collections.abc import Sequence
 from datetime import datetime
 
 from fetchd.values import Struct
@@ -34,6 +35,11 @@ class Lanes:
     def add(self, waiting: Waiting) -> None:
         """To the end of its account's queue."""
         self._lanes.setdefault(waiting.account, deque()).append(waiting)
+
+    def give_back(self, taken: Sequence[Waiting]) -> None:
+        """What was taken of one account and not tried comes first again."""
+        for one in reversed(taken):
+            self._lanes.setdefault(one.account, deque()).appendleft(one)
 
     @property
     def ready(self) -> bool:

@@ -14,6 +14,7 @@ from fetchd.catalog import alerts, outbox
 from fetchd.catalog.alerts import Kind
 from fetchd.catalog.database import Catalog
 from fetchd.contracts import Outcome, Settled
+from fetchd.errors import FetchdError
 from fetchd.pipeline.committer import Committer
 from fetchd.pipeline.storage import Storage
 from fetchd.policy.retry import Schedule, after_deferral
@@ -59,7 +60,11 @@ class Outcomes:
             pairs, self._waiting = self._waiting, []
             if not pairs:
                 return  # whoever had the turn before wrote ours too
-            await self._write(pairs)
+            try:
+                await self._write(pairs)
+            except FetchdError:
+                self._waiting = pairs + self._waiting  # whose they are shall hear of it too
+                raise
 
     async def postpone(
         self, attempts: Mapping[int, Attempt], reply: str, not_before: datetime

@@ -86,7 +86,7 @@ async def restore(
             f"account {wish.to} is no IMAP account, and mail can be put back on no other",
             advice='Name an account with protocol = "imap" in --to.',
         )
-    chosen = await storage.blocking(_chosen, storage, wish)
+    chosen = await storage.blocking(chosen_mailboxes, storage, wish.source, wish.mailboxes)
     report = RestoreReport([MailboxReport(name) for name in chosen])
     if not chosen:
         return report
@@ -105,20 +105,20 @@ async def restore(
     return report
 
 
-def _chosen(storage: Storage, wish: Wish) -> list[str]:
-    """The archived mailboxes that the patterns ask for; all without any."""
-    there = restoring.mailboxes(storage.catalog, wish.source)
-    if not wish.mailboxes:
+def chosen_mailboxes(storage: Storage, account: str, wished: Sequence[str]) -> list[str]:
+    """The account's archived mailboxes that the patterns ask for; all without any."""
+    there = restoring.mailboxes(storage.catalog, account)
+    if not wished:
         return there
     try:
-        patterns = [pattern(text) for text in wish.mailboxes]
+        patterns = [pattern(text) for text in wished]
     except ValueError as error:
         raise UsageError("--mailbox is not understood", advice=f"It may be: {error}.") from None
     for one in patterns:
         if not any(one.fits(name, role_of(name)) for name in there):
             known = ", ".join(there) or "none"
             raise UsageError(
-                f"no archived mailbox of account {wish.source} fits '{one.text}'",
+                f"no archived mailbox of account {account} fits '{one.text}'",
                 advice=f"There is: {known}.",
             )
     return [name for name in there if wanted(name, role_of(name), patterns)]

@@ -7,7 +7,7 @@ committed and delivered, what was not asked for yet waits for the next round.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -107,7 +107,9 @@ async def _all(
             "again, or see 'fetchd deliveries' and drop them."
             for name, count in strays.get(report.account, {}).items()
         ]
-    done.unreached = await tools.storage.blocking(_unreached, tools.storage.catalog, settings)
+    done.unreached = await tools.storage.blocking(
+        unreached, tools.storage.catalog, settings.destinations
+    )
     others = tools.deliveries.take_other_tallies()
     for report in done.reports:
         report.count_deliveries(others.pop(report.account, Tally()))
@@ -117,14 +119,14 @@ async def _all(
     return done
 
 
-def _unreached(catalog: Catalog, settings: Settings) -> dict[str, str]:
-    """Destinations that are out of reach while mail waits for them, and why."""
+def unreached(catalog: Catalog, names: Collection[str]) -> dict[str, str]:
+    """Those of these destinations that are out of reach while mail waits for them, and why."""
     states = outbox.counts(catalog)
     found: dict[str, str] = {}
     for name, one in reach.everything(catalog).items():
         waiting = states.get(name, {})
         count = waiting.get("pending", 0) + waiting.get("deferred", 0)
-        if one.failures and count and one.not_before and name in settings.destinations:
+        if one.failures and count and one.not_before and name in names:
             found[name] = (
                 f"{one.last_error} {one.last_advice} {count} wait; not before "
                 f"{one.not_before:%Y-%m-%d %H:%M:%S} UTC, or 'fetchd deliveries retry "

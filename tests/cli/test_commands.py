@@ -146,7 +146,7 @@ def test_what_a_sync_did_is_what_every_command_says(run: Run, synced: Ran) -> No
         ("sync", r"^work: nothing new \(12 on the server\)$"),
         ("plan", r"^work, INBOX: 12 messages on the server\n  nothing to do$"),
         ("status", r"^work +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(.*\) +12 .* ok$"),
-        ("status", r"^home +0 +0 +0 +12 +0$"),
+        ("status", r"^home +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(.*\) +0 +0 +0 +12 +0  ok$"),
         ("history", r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  work .* ok +12 "),
         ("check", r"^  ok      logged in as work "),
         ("check", r"^  warning password and mail travel unencrypted$"),
@@ -191,7 +191,7 @@ def test_deliveries_are_retried_and_dropped(run: Run, here: Home) -> None:
         r"^12 x .* cannot be made or is gone\. Create or mount", waiting.out, re.MULTILINE
     )
     status = run("status").out
-    assert re.search(r"^home +0 +12 +0 +0 +0$", status, re.MULTILINE)
+    assert re.search(r"^home +never +0 +12 +0 +0 +0  ok$", status, re.MULTILINE)
     assert "destination home: " in status
     assert run("deliveries", "drop", "1", "2").out == "2 deliveries dropped.\n"
     for stranger in ("--destination", "--account"):

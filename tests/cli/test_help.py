@@ -15,6 +15,7 @@ from tests.pipeline.home import Home
 COMMANDS = (
     "sync", "plan", "status", "history", "check", "verify", "rebuild", "list", "show", "export",
     "watch", "deliveries", "deliveries list", "deliveries retry", "deliveries drop",
+    "deliver", "redeliver", "test-delivery",
 )  # fmt: skip
 HEAVY = ("pydantic", "sqlite3", "rich", "asyncio", "structlog", "zstandard", "ssl")
 
@@ -101,6 +102,13 @@ def test_version() -> None:
         "deliveries retry x",
         "deliveries drop",
         "deliveries drop 7",
+        "deliver",
+        "deliver nowhere",
+        "redeliver work",
+        "redeliver work --to home",
+        "redeliver nobody --to nowhere",
+        "test-delivery",
+        "test-delivery nowhere",
     ],
 )
 def test_what_is_asked_wrongly_is_told_and_touches_nothing(

@@ -35,6 +35,7 @@ class Home:
         self.account = account
         self.destination: dict[str, object] = {}
         self.archive_settings: dict[str, object] = {}
+        self.more = ""  # tables beyond these, as TOML
         self.offset = datetime.now(UTC) - datetime.now(UTC)  # of our clock
 
     @property
@@ -54,7 +55,7 @@ class Home:
         home = {"kind": "maildir", "path": str(self.maildir), **self.destination}
         lines += ["[destinations.home]", *_table(home)]
         file = self.folder / "fetchd.toml"
-        file.write_text("\n".join(lines))
+        file.write_text("\n".join([*lines, self.more]))
         file.chmod(0o600)
         return load(file, {})
 

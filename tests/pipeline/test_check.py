@@ -10,8 +10,8 @@ import pytest
 
 from fetchd.contracts import ServerFacts
 from fetchd.pipeline.check import check, data_folder
-from fetchd.pipeline.check_destination import maildir
 from fetchd.pipeline.check_account import consequences
+from fetchd.pipeline.check_destination import maildir
 from fetchd.pipeline.findings import Finding, Level
 from fetchd.policy.retention import Leave, Window
 from fetchd.settings import MaildirDestination, Pop3Account, load
