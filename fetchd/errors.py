@@ -49,6 +49,17 @@ class FetchdError(Exception):
         if advice is not None:
             self.advice = advice
 
+    @property
+    def whole(self) -> str:
+        """The sentence and what to do, as one text."""
+        return joined(str(self), self.advice)
+
+
+def joined(sentence: str, advice: str) -> str:
+    """An error's sentence, which may lack its full stop, and its advice."""
+    ended = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
+    return f"{ended} {advice}".strip()
+
 
 # -- Our own setup and our own disk -------------------------------------------
 
@@ -123,7 +134,7 @@ class ConnectionFailed(FetchdError):
 
     scope = Scope.ACCOUNT
     remedy = Remedy.WAIT
-    advice = "Check host, port and network; fetchd tries again at the next sync."
+    advice = "Check host, port and network; fetchd tries again by itself."
 
 
 class TlsFailed(ConnectionFailed):
@@ -180,7 +191,7 @@ class ServerUnavailable(FetchdError):
 
     scope = Scope.ACCOUNT
     remedy = Remedy.WAIT
-    advice = "Nothing to do: fetchd tries again at the next sync."
+    advice = "Nothing to do: fetchd tries again by itself."
 
     def __init__(
         self, message: str, *, wait: timedelta | None = None, advice: str | None = None

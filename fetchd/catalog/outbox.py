@@ -32,7 +32,7 @@ WHERE d.state IN ('pending', 'deferred') AND d.id IN ({}) ORDER BY d.id"""
 _LISTING = """
 SELECT d.id, d.destination, d.account, d.state, d.attempts, d.not_before, d.last_reply,
     d.queued_at, d.settled_at, d.digest, coalesce(m.sender, ''), coalesce(m.subject, ''),
-    d.doubtful
+    d.doubtful, d.owner
 FROM delivery d LEFT JOIN message m ON m.digest = d.digest WHERE d.digest <> x''"""
 
 
@@ -217,7 +217,9 @@ def listing(
     """Deliveries for people, newest first; without `state` those not settled yet."""
     where, values = _filters(state, destination, account)
     rows = catalog.rows(f"{_LISTING}{where} ORDER BY d.id DESC LIMIT ?", (*values, limit))
-    return [_line(row) for row in rows]
+    # What a dead process held may have arrived; the next one will find that out.
+    dead = {owner for owner in {row[13] for row in rows} - {""} if not catalog.is_alive(owner)}
+    return [_line(row, doubtful=bool(row[12]) or row[13] in dead) for row in rows]
 
 
 def retry(
@@ -225,9 +227,13 @@ def retry(
 ) -> int:
     """Make what failed, or waits for its time, due now: these, or all that fit; how many.
 
-    Recipients who have it already stay those who have it.
+    Recipients who have it already stay those who have it, and a doubt stays a doubt. It has
+    as many attempts before it as a new one: its age alone shall not give it up at once.
     """
-    change = "SET state = 'pending', not_before = 0"
+    change = (
+        "SET state = 'pending', not_before = 0, attempts = 0,"
+        " doubtful = max(doubtful, attempts > 0)"
+    )
     if ids is not None:
         return _change(catalog, change, _RETRIABLE, ids)
     where, values = _filters("", destination, account)
@@ -269,9 +275,9 @@ def _row(row: tuple[Any, ...]) -> OutgoingRow:
     return OutgoingRow(*values)
 
 
-def _line(row: tuple[Any, ...]) -> DeliveryRow:
+def _line(row: tuple[Any, ...], *, doubtful: bool) -> DeliveryRow:
     times = (moment(row[5]), row[6], moment(row[7]), moment_or_none(row[8]))
-    values: tuple[Any, ...] = (*row[:5], *times, *row[9:12], bool(row[12]))
+    values: tuple[Any, ...] = (*row[:5], *times, *row[9:12], doubtful)
     return DeliveryRow(*values)
 
 

@@ -1,6 +1,6 @@
 """What a round did, in a few lines for people and as a document for programs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fetchd.cli import output
@@ -17,12 +17,12 @@ def tell(done: Round, seconds: float, *, stopped: bool) -> None:
     quiet = [report for report in done.reports if not _has_news(report)]
     for report in done.reports:
         if _has_news(report) or len(done.reports) <= FEW:
-            _tell_account(report)
+            _tell_account(report, done.unreached)
     if quiet and len(done.reports) > FEW:
         output.say(f"{counted(len(quiet), 'account')}: nothing new")
     for account, tally in done.others.items():
         output.say(f"{account} (from earlier rounds): {', '.join(_delivered(tally))}")
-        _tell_troubles(tally.troubles)
+        _tell_troubles(tally.troubles, done.unreached)
     _tell_troubles(done.unreached)
     if len(done.reports) > 1:
         _tell_total(done.reports, seconds)
@@ -83,22 +83,24 @@ def _tally(tally: Tally) -> dict[str, Any]:
     }
 
 
-def _tell_account(report: RunReport) -> None:
+def _tell_account(report: RunReport, unreached: Collection[str]) -> None:
     output.say(f"{report.account}: {', '.join(_news(report))}")
     for failure in report.failures:
         output.say(f"  {_where(report, failure.name)}{failure.error}")
         if failure.error.advice:
             output.say(f"    {failure.error.advice}")
-    _tell_troubles(report.troubles)
+    _tell_troubles(report.troubles, unreached)
     if report.quarantined:
         output.say("  'fetchd plan' says which messages would not come, and why.")
     for notice in report.notices:
         output.say(f"  {notice}")
 
 
-def _tell_troubles(troubles: dict[str, str]) -> None:
+def _tell_troubles(troubles: Mapping[str, str], unreached: Collection[str] = ()) -> None:
+    """But for those that are told once for all accounts."""
     for destination, said in troubles.items():
-        output.say(f"  {destination}: {said}")
+        if destination not in unreached:
+            output.say(f"  {destination}: {said}")
 
 
 def _where(report: RunReport, name: str) -> str:

@@ -95,7 +95,7 @@ class ImapCourier:
             self._end(error)
             if not any(_may_be_there(one) for one in self._settled.values()):
                 raise
-            self._put_off(letters, told(error))
+            self._put_off(letters, error.whole)
         except BaseException:
             self._end(ConnectionFailed(f"{self._target.where} was left in the middle of a word"))
             raise
@@ -132,7 +132,7 @@ class ImapCourier:
         """Nothing more goes over this line; what was sent whole and not answered is in doubt."""
         self._fault = error
         if self.in_doubt:
-            reply = f"{told(error)} Whether it was accepted before that is not known."
+            reply = f"{error.whole} Whether it was accepted before that is not known."
             for one in self._in_flight:
                 self._suspects.add(one.item.key)
                 self._note(one.item, Outcome.DEFERRED, reply, doubtful=True)
@@ -161,7 +161,7 @@ class ImapCourier:
             try:
                 place = place_for(item.folder or self._mailbox, item.account, item.mailbox)
             except MailboxUnavailable as error:
-                self._put_off([item], told(error))
+                self._put_off([item], error.whole)
             else:
                 places.setdefault(place, []).append(one)
         return places
@@ -176,7 +176,7 @@ class ImapCourier:
                 await self._put(box, batch)
         except MailboxUnavailable as error:
             self._boxes.forget(place)
-            self._put_off((one.item for one in group), told(advised(error)))
+            self._put_off((one.item for one in group), advised(error).whole)
 
     async def _not_there(self, box: Box, group: Sequence[Ready]) -> list[Ready]:
         """Without those that an earlier attempt has put there."""
@@ -315,12 +315,6 @@ def _may_be_there(one: Settled) -> bool:
 
 def _clock() -> float:
     return asyncio.get_running_loop().time()
-
-
-def told(error: FetchdError) -> str:
-    """The error and its remedy, as one reply."""
-    sentence = _ended(str(error))
-    return f"{sentence[:1].upper()}{sentence[1:]} {error.advice}".strip()
 
 
 def _ended(sentence: str) -> str:

@@ -3,7 +3,7 @@
 import errno
 from pathlib import Path
 
-AGAIN = "fetchd tries again at the next sync."
+AGAIN = "fetchd tries again by itself."
 
 
 def sentences(path: Path, error: OSError) -> str:

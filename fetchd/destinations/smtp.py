@@ -155,7 +155,7 @@ class SmtpCourier:
                 if not settled:
                     raise
                 settled += [
-                    Settled(one.id, Outcome.DEFERRED, _told(error))
+                    Settled(one.id, Outcome.DEFERRED, error.whole)
                     for one in letters[len(settled) :]
                 ]
                 break
@@ -177,9 +177,9 @@ class SmtpCourier:
             self._check_size(letter)
             await self._send(letter, recipients, tally)
         except (DeliveryRefused, LocalProtocolError) as error:  # the latter: a bug, told as one
-            return Settled(item.id, Outcome.FAILED, _told(error), done=item.done)
+            return Settled(item.id, Outcome.FAILED, error.whole, done=item.done)
         except DeliveryDeferred as error:
-            return Settled(item.id, Outcome.DEFERRED, _told(error), done=item.done)
+            return Settled(item.id, Outcome.DEFERRED, error.whole, done=item.done)
         except OSError as error:
             why = f"The message could not be read again: {error.strerror or error}."
             return Settled(item.id, Outcome.DEFERRED, why, done=item.done)
@@ -253,10 +253,3 @@ class SmtpCourier:
         said = [verdicts.replies.get(one) for one in recipients]
         if said[0] is not None and all(one is not None and is_about_login(one) for one in said):
             raise refusal(said[0], f"{where} takes no mail from us")
-
-
-def _told(error: FetchdError) -> str:
-    """The error and its remedy, as one reply."""
-    sentence = str(error)
-    sentence = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
-    return f"{sentence} {error.advice}".strip()

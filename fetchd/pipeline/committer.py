@@ -84,15 +84,31 @@ class Committer:
         self._writing = threading.Lock()
         self._delivered: list[tuple[str, str]] = []
 
-    async def commit(self, origin: Origin, batch: Sequence[Fetched]) -> Committed:
-        """Make a batch durable; on return it is in the archive and in the catalog."""
+    async def commit(
+        self,
+        origin: Origin,
+        batch: Sequence[Fetched],
+        turn: asyncio.Event | None = None,
+        following: asyncio.Event | None = None,
+    ) -> Committed:
+        """Make a batch durable; on return it is in the archive and in the catalog.
+
+        Batches are prepared side by side, and the smaller would overtake: this one is written
+        not before `turn`, and what waits for `following` not before this one.
+        """
         done: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-        prepared = await self._storage.blocking(self._prepare, origin, batch, done)
-        if self._ended:
-            prepared.packed.discard()
-            raise asyncio.CancelledError
-        self._waiting.append(prepared)
-        self._arrival.set()
+        try:
+            prepared = await self._storage.blocking(self._prepare, origin, batch, done)
+            if turn is not None:
+                await turn.wait()
+            if self._ended:
+                prepared.packed.discard()
+                raise asyncio.CancelledError
+            self._waiting.append(prepared)
+            self._arrival.set()
+        finally:
+            if following is not None:
+                following.set()
         return await done
 
     async def adopt(self, records: Sequence[RemoteRecord]) -> None:

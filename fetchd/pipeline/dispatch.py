@@ -35,6 +35,7 @@ from fetchd.errors import (
     Scope,
     ServerUnavailable,
     TlsFailed,
+    joined,
 )
 from fetchd.pipeline import letters
 from fetchd.pipeline.lanes import Lanes, Waiting
@@ -146,7 +147,7 @@ class Dispatch:
         waiting = list(waiting)
         if out := await self._reaching.out():
             assert out.not_before is not None
-            await self._put_off(waiting, f"{out.last_error} {out.last_advice}", out.not_before)
+            await self._put_off(waiting, joined(out.last_error, out.last_advice), out.not_before)
             return
         for one in waiting:
             self._lanes.add(one)
@@ -306,7 +307,7 @@ class Dispatch:
             return _Ride(trouble=error)
         refused = isinstance(error, DeliveryRefused)
         outcome = Outcome.FAILED if refused else Outcome.DEFERRED
-        settled = tuple(Settled(one.id, outcome, told(error)) for one in group)
+        settled = tuple(Settled(one.id, outcome, error.whole) for one in group)
         return _Ride(settled, broke=broke)
 
     async def _part(self, courier: Courier) -> None:
@@ -319,7 +320,7 @@ class Dispatch:
         """All that waits is put off; the next attempt comes later with each failure."""
         self._breaks = 0  # or one message would be enough from now on
         until = await self._reaching.lose(error)
-        await self._put_off([*in_hand, *self._lanes.clear()], told(error), until)
+        await self._put_off([*in_hand, *self._lanes.clear()], error.whole, until)
         self._progress += 1
 
     async def _put_off(self, waiting: Iterable[Waiting], reply: str, until: datetime) -> None:
@@ -341,13 +342,6 @@ class _Ride(Struct, frozen=True):
     trouble: FetchdError | None = None
     broke: bool = False
     crowded: bool = False
-
-
-def told(error: FetchdError) -> str:
-    """The error and its remedy, as one reply."""
-    sentence = str(error)
-    sentence = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
-    return f"{sentence} {error.advice}".strip()
 
 
 _BREAK = (ConnectionFailed, RemoteProtocolError)

@@ -11,6 +11,7 @@ from typing import Self
 
 from fetchd.contracts import Body, Outcome, Outgoing
 from fetchd.destinations.maildir import MaildirSession
+from fetchd.destinations.maildir_trouble import AGAIN
 from fetchd.errors import DeliveryDeferred
 from fetchd.pipeline.exported import BATCH_MESSAGES, BATCH_OCTETS, Exported
 
@@ -49,7 +50,7 @@ class MaildirWriter:
         for settled in self._runner.run(self._session.settle()):
             if settled.outcome is not Outcome.DELIVERED:
                 raise DeliveryDeferred(
-                    settled.reply.removesuffix(" fetchd tries again at the next sync."),
+                    settled.reply.removesuffix(f" {AGAIN}"),
                     advice="Then export again: it goes on from there.",
                 )
             if settled.reply:

@@ -37,6 +37,7 @@ class Fetcher:
     report: RunReport
     stopped: bool = False
     under_way: list["asyncio.Task[None]"] = field(default_factory=list)
+    _turn: asyncio.Event | None = None
 
     @property
     def done(self) -> set[bytes]:
@@ -53,7 +54,10 @@ class Fetcher:
                 async for batch in self._batches(arrivals):
                     if len(under_way) == IN_FLIGHT:
                         await under_way.pop(0)
-                    under_way.append(asyncio.create_task(self._commit(batch)))
+                    turn, self._turn = self._turn, asyncio.Event()
+                    before = under_way[-1] if under_way else None
+                    commit = self._commit(batch, before, turn, self._turn)
+                    under_way.append(asyncio.create_task(commit))
         except BaseException:
             # What had come whole before the line broke is committed all the same.
             await self.finish()
@@ -100,18 +104,28 @@ class Fetcher:
         if broken is not None:
             raise broken
 
-    async def _commit(self, batch: Sequence[Fetched]) -> None:
+    async def _commit(
+        self,
+        batch: Sequence[Fetched],
+        before: "asyncio.Task[None] | None",
+        turn: asyncio.Event | None,
+        following: asyncio.Event,
+    ) -> None:
+        """Batches are committed and handed over in the order in which they came."""
         octets = sum(f.body.size for f in batch)
         held = sum(len(f.body.data or b"") for f in batch)  # the others are in files
         try:
             async with self.tools.memory.take(held):
-                committed = await self.tools.committer.commit(self.origin, batch)
+                committed = await self.tools.committer.commit(self.origin, batch, turn, following)
                 self.done.update(f.remote.uid for f in batch)
                 self.report.fetched += len(batch)
                 self.report.octets += octets
                 self.tools.progress.fetched(self.origin.account, len(batch), octets)
+                if before is not None:
+                    await asyncio.wait([before])
                 await self.tools.deliveries.put_fresh(committed)
         finally:
+            following.set()  # also where it never came so far
             for fetched in batch:
                 fetched.body.discard()
 

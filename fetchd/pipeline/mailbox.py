@@ -134,10 +134,11 @@ class MailboxSync:
         spared = self._errand.spared if self._beginning and self._beginning.everything else ()
         if spared and fetched:
             places = " and ".join(f"'{name}'" for name in spared)
+            account = self._errand.account
+            ways = " and ".join(f"'fetchd redeliver {account} --to {name}'" for name in spared)
             self._report.notices.append(
                 f"{fetched} of '{self.name}' were there before this account was added: they are "
-                f"archived and not sent to {places}; 'fetchd redeliver {self._errand.account}' "
-                "sends them, first_sync decides."
+                f"archived and not sent to {places}, as first_sync says; {ways} would."
             )
 
     def _wanted(self, survey: Survey) -> Sequence[RemoteMessage]:

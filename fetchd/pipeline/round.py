@@ -14,6 +14,7 @@ from datetime import datetime
 
 from fetchd.catalog import outbox, reach
 from fetchd.catalog.database import Catalog
+from fetchd.errors import joined
 from fetchd.pipeline.account import sync_account
 from fetchd.pipeline.at_work import at_work, utc_now
 from fetchd.pipeline.deliver import Tally
@@ -128,7 +129,7 @@ def unreached(catalog: Catalog, names: Collection[str]) -> dict[str, str]:
         count = waiting.get("pending", 0) + waiting.get("deferred", 0)
         if one.failures and count and one.not_before and name in names:
             found[name] = (
-                f"{one.last_error} {one.last_advice} {count} wait; not before "
+                f"{joined(one.last_error, one.last_advice)} {count} wait; not before "
                 f"{one.not_before:%Y-%m-%d %H:%M:%S} UTC, or 'fetchd deliveries retry "
                 f"--destination {name}'."
             )

@@ -50,11 +50,12 @@ class MemoryBudget:
         self._octets = octets
         self._taken = 0
         self._change = asyncio.Condition()
+        self._door = asyncio.Lock()
 
     @asynccontextmanager
     async def take(self, octets: int) -> AsyncIterator[None]:
-        """Wait for room, and hold it."""
-        async with self._change:
+        """Wait for room, and hold it; in the order in which they came."""
+        async with self._door, self._change:
             await self._change.wait_for(
                 lambda: not self._taken or self._taken + octets <= self._octets
             )

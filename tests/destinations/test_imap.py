@@ -639,7 +639,6 @@ def test_a_probe_changes_nothing_and_says_what_it_found() -> None:
         ({"SELECT": NO % b"NOPERM"}, "INBOX", MailboxUnavailable),
         ({"SELECT": b"<tag> OK [READ-ONLY] look only\r\n"}, "INBOX", MailboxUnavailable),
         ({}, "\\All", MailboxUnavailable),
-        ({}, "\\Archives", MailboxUnavailable),
         ({"SELECT": NO % b"UNAVAILABLE"}, "INBOX", ServerUnavailable),
     ],
 )

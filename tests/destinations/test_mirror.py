@@ -431,7 +431,7 @@ def test_trouble_is_told_and_the_next_attempt_follows(
         with pytest.raises(DeliveryDeferred) as caught:
             follow(root, None, removed="trash")
     assert str(root) in str(caught.value)
-    assert caught.value.advice.endswith("fetchd tries again at the next sync.")
+    assert caught.value.advice.endswith("fetchd tries again by itself.")
     follow(root, None, removed="trash")
     assert tree(root) == {"work/.Removed.INBOX/new": [NAME]}
 

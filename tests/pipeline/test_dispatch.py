@@ -21,6 +21,7 @@ from fetchd.errors import (
 )
 from fetchd.pipeline import dispatch, pace
 from fetchd.pipeline.lanes import Lanes, Waiting
+from fetchd.pipeline.outcomes import Attempt
 from tests.pipeline.carriers import START, Bench, Hang, Post, ScriptedCarrier, Settle
 
 LONG = 20.0  # nothing here waits for so long
@@ -612,3 +613,21 @@ def test_two_processes_never_carry_the_same(post: Post) -> None:
     asyncio.run(main())
     assert sorted(one.carried + two.carried) == sorted(post.states())
     assert set(post.states().values()) == {"delivered"}
+
+
+def test_whoever_shares_a_transaction_that_fails_hears_of_it(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settle(*_args: object) -> None:
+        raise CatalogError("The disk is full.")
+
+    async def work(bench: Bench) -> None:
+        (desk,) = bench.deliveries._desks.values()
+        assert isinstance(desk, dispatch.Dispatch)
+        monkeypatch.setattr(outbox, "settle", settle)
+        attempt = Attempt("work", "key", 0, START)
+        records = [desk._outcomes.record([_deferred(n)], {n: attempt}) for n in range(3)]
+        ended = await asyncio.gather(*records, return_exceptions=True)
+        assert [type(one) for one in ended] == [CatalogError] * 3
+
+    run(post, ScriptedCarrier(), work)

@@ -5,9 +5,11 @@ need one whose unique-ids, sizes and answers are ours to choose.
 """
 
 import asyncio
+import mailbox
 import sqlite3
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -593,3 +595,15 @@ def test_a_message_that_turns_out_too_large_is_no_failure(tmp_path: Path) -> Non
         report = here.sync()
         assert (report.ok, report.fetched) == (True, 0)
         assert any("max_message_size" in notice for notice in report.notices)
+
+
+def test_what_came_first_is_put_first_however_large_it_is(tmp_path: Path) -> None:
+    """Batches are prepared side by side; a small one must not overtake."""
+    octets = [mail(f"m{number}", "x" * 400_000) for number in range(15)]
+    with ScriptedPop3(octets) as server:
+        here = Home(tmp_path, server.port)
+        here.destination = {"kind": "mbox", "path": str(tmp_path / "mbox")}
+        here.sync()
+    with closing(mailbox.mbox(tmp_path / "mbox", create=False)) as box:
+        subjects = [str(one["subject"]) for one in box]
+    assert subjects == [f"m{number}" for number in range(15)]
