@@ -16,7 +16,8 @@ is once in the archive, by `tar`, and once in the Maildir (of the mirror: in the
 of its mailbox), nothing else is there, and the server is empty. A run that ended by
 itself must have ended well. The seed fixes mail and draws; what the instants hit is the
 machine's. The exit code is 1 when anything was violated; the mail is then kept to look
-at. `--restore` kills `fetchd restore` instead: see kill_restore.py.
+at. `--restore` kills `fetchd restore` instead, `--deliver` a sync that also forwards: see
+kill_restore.py and kill_deliver.py.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.contestants import Protocol, Task, fetchd_settings, fetchd_sync
+from benchmarks.kill_deliver import kill_deliver
 from benchmarks.kill_home import RUN_DEADLINE, Home
 from benchmarks.kill_report import Report
 from benchmarks.kill_restore import kill_restore
@@ -54,6 +56,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--protocol", choices=("pop3", "imap"), default="pop3")
     parser.add_argument("--restore", action="store_true", help="kill `fetchd restore` instead")
+    parser.add_argument("--deliver", action="store_true", help="kill a sync that forwards")
     parser.add_argument("--messages", type=int, default=MESSAGES, help="to an account at a time")
     given = parser.parse_args()
     if reason := dovecot_available():
@@ -61,7 +64,9 @@ def main() -> int:
         return 1
     directory = Path(tempfile.mkdtemp(prefix="kill-"))
     with Dovecot() as server:
-        what = kill_restore if given.restore else partial(kill, protocol=given.protocol)
+        what = partial(kill, protocol=given.protocol)
+        if given.restore or given.deliver:
+            what = kill_restore if given.restore else kill_deliver
         report = what(
             server,
             directory,

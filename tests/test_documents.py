@@ -96,7 +96,7 @@ def test_every_rfc_that_the_code_names_is_in_the_readme() -> None:
     named = {number for text in SOURCES for number in re.findall(r"RFC (\d+)", text)}
     told = set(re.findall(r"\b(\d{4})\b", README[README.index("## Standards") :]))
     # Named for a detail (a date format, a wait), not as something that fetchd speaks.
-    details = {"2047", "5233", "5321", "5322", "6151", "6532", "8305"}
+    details = {"2047", "5233", "6151", "6532", "8305"}
     assert named - told - details == set()
 
 

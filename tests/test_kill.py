@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import kill, kill_home, kill_restore
+from benchmarks import kill, kill_deliver, kill_home, kill_restore
 from benchmarks.contestants import HOST, PASSWORD, Protocol, Task
 from benchmarks.mail import Expected
+from tests.lacking import lacking
 from tests.servers.dovecot import Dovecot
+from tests.servers.postfix import postfix_available
 
 # Writes what it reads, then deletes: right as long as nobody kills it.
 NAIVE = """
@@ -87,6 +89,18 @@ def test_a_restore_that_puts_mail_back_twice_is_found_out(server: Dovecot, tmp_p
         "target-1: 1 messages missing or changed, of 9, the first in INBOX",
         "target-1: 2 messages there more than once or changed, of 9, the first in Work",
     ]
+
+
+@pytest.mark.live
+def test_every_message_is_delivered_however_often_fetchd_is_killed(
+    server: Dovecot, tmp_path: Path
+) -> None:
+    if reason := postfix_available():
+        lacking(reason)
+    report = kill_deliver.kill_deliver(server, tmp_path, kills=10, seed=10, messages=60)
+    assert report.violations == []
+    assert report.kills == 10
+    assert report.at_work >= 1
 
 
 MAIL = Expected.of([b"a\r\n", b"b\r\n", b"c\r\n"])

@@ -72,7 +72,7 @@ def retry(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Make failed and deferred deliveries due at the next sync.
+    """Make failed and deferred deliveries due now: for the next sync or `fetchd deliver`.
 
     Example: fetchd deliveries retry --destination home
     """
