@@ -291,7 +291,7 @@ def test_a_lock_on_the_file_is_respected_and_its_holder_named(box: Path) -> None
         [settled] = deliver(box, outgoing(1), patience=0.2)
         assert settled.outcome is Outcome.DEFERRED
         assert f"{box} is in use: process {process.pid} (python" in settled.reply
-        assert "again at the next sync" in settled.reply
+        assert "again by itself" in settled.reply
         assert box.read_bytes() == b""
         assert beside(box) == []
     assert delivered(deliver(box, outgoing(1)))
@@ -515,7 +515,7 @@ def test_trouble_defers_and_the_next_attempt_delivers_once(
     assert {one.id for one in first} == {1, 2}
     assert len(outcomes) == 1
     if outcomes == {Outcome.DEFERRED}:
-        assert all("again at the next sync" in one.reply for one in first)
+        assert all("again by itself" in one.reply for one in first)
     assert delivered(second)
     assert box.read_bytes().startswith(STRANGER)
     assert [len(text) for text in entries(box)] == [23, 25, 5 + 1 + 99 * 5]
