@@ -101,7 +101,7 @@ def test_what_was_forgiven_has_no_time_any_more(run: Run, catalog: Catalog) -> N
     out_of_reach(catalog, timedelta(hours=5))
     reach.forgive(catalog, "home")
     assert home_document(run)["not_before"] is None
-    assert "  Tried again by itself.\n" in status(run)
+    assert "  Tried again at the next sync.\n" in status(run)
 
 
 def test_what_an_alert_says_is_not_said_twice(run: Run, catalog: Catalog) -> None:
