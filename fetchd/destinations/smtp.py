@@ -41,6 +41,9 @@ from fetchd.telemetry import Transcript, conceal
 from fetchd.values import replace
 
 
+AT_ONCE = 64 << 10  # octets that are looked through without a thread
+
+
 class SmtpCarrier:
     """A destination of this kind (contracts.Carrier)."""
 
@@ -173,7 +176,7 @@ class SmtpCourier:
         if not recipients:
             return Settled(item.id, Outcome.DELIVERED, "All recipients have it already.")
         try:
-            letter = await asyncio.to_thread(self._compose, item)
+            letter = await self._composed(item)
             self._check_size(letter)
             await self._send(letter, recipients, tally)
         except (DeliveryRefused, LocalProtocolError) as error:  # the latter: a bug, told as one
@@ -184,6 +187,12 @@ class SmtpCourier:
             why = f"The message could not be read again: {error.strerror or error}."
             return Settled(item.id, Outcome.DEFERRED, why, done=item.done)
         return tally.settled(item.id)
+
+    async def _composed(self, item: Outgoing) -> Letter:
+        """A thread costs more than a small message, and a large one more than others can wait."""
+        if item.body.data is not None and item.size <= AT_ONCE:
+            return self._compose(item)
+        return await asyncio.to_thread(self._compose, item)
 
     def _compose(self, item: Outgoing) -> Letter:
         now = datetime.now(UTC)
