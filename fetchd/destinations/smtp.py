@@ -40,7 +40,6 @@ from fetchd.settings import LmtpDestination, SmtpDestination
 from fetchd.telemetry import Transcript, conceal
 from fetchd.values import replace
 
-
 AT_ONCE = 64 << 10  # octets that are looked through without a thread
 
 
