@@ -25,11 +25,13 @@ check: $(VENV)/.installed
 	$(BIN)/lint-imports
 
 # `make bench WORKS=imap` measures a part: see benchmarks/run.py.
-bench: $(VENV)/.installed servers rivals
+bench: $(VENV)/.installed servers postfix rivals
 	$(BIN)/python -m benchmarks.run $(WORKS); measured=$$?; \
+	$(BIN)/python -m benchmarks.forwarding || measured=$$?; \
 	$(BIN)/python -m benchmarks.kill --kills 200 && \
 	$(BIN)/python -m benchmarks.kill --kills 200 --protocol imap && \
-	$(BIN)/python -m benchmarks.kill --kills 50 --restore && exit $$measured
+	$(BIN)/python -m benchmarks.kill --kills 50 --restore && \
+	$(BIN)/python -m benchmarks.kill --kills 100 --deliver && exit $$measured
 
 # What the bench measures against, which the suite tries too, and a C compiler for its
 # drain, where we may install them. Without what they recommend: procmail would bring an MTA.

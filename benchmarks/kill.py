@@ -21,28 +21,21 @@ kill_restore.py and kill_deliver.py.
 """
 
 import argparse
-import random
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from benchmarks.contestants import Protocol, Task, fetchd_settings, fetchd_sync
 from benchmarks.kill_deliver import kill_deliver
-from benchmarks.kill_home import RUN_DEADLINE, Home
+from benchmarks.kill_home import Home
+from benchmarks.kill_loop import CALM, MESSAGES, USERS, strike_often
 from benchmarks.kill_report import Report
 from benchmarks.kill_restore import kill_restore
 from tests.servers.dovecot import Dovecot, dovecot_available
-
-USERS = ("first", "second")
-CALM = ("calm-first", "calm-second")  # whose sync is measured and never killed
-MESSAGES = 300  # that come to each account at a time
-IN_START_UP = 0.1  # share of the kills
-LEAST_WORK = 0.15  # share of a whole sync's work that retiring alone is taken to be
-FAILURES = 5  # runs that end badly by themselves before we give up
+from tests.servers.postfix import postfix_available
 
 
 def main() -> int:
@@ -55,19 +48,19 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--protocol", choices=("pop3", "imap"), default="pop3")
-    parser.add_argument("--restore", action="store_true", help="kill `fetchd restore` instead")
-    parser.add_argument("--deliver", action="store_true", help="kill a sync that forwards")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--restore", action="store_true", help="kill `fetchd restore` instead")
+    instead.add_argument("--deliver", action="store_true", help="kill a sync that forwards")
     parser.add_argument("--messages", type=int, default=MESSAGES, help="to an account at a time")
     given = parser.parse_args()
-    if reason := dovecot_available():
+    if given.deliver and given.protocol != "pop3":
+        parser.error("--deliver is over POP3")
+    if reason := dovecot_available() or (postfix_available() if given.deliver else None):
         print(f"The kill loop cannot run: {reason}.", file=sys.stderr)
         return 1
     directory = Path(tempfile.mkdtemp(prefix="kill-"))
     with Dovecot() as server:
-        what = partial(kill, protocol=given.protocol)
-        if given.restore or given.deliver:
-            what = kill_restore if given.restore else kill_deliver
-        report = what(
+        report = what_of(given)(
             server,
             directory,
             kills=given.kills,
@@ -81,6 +74,13 @@ def main() -> int:
         return 1
     shutil.rmtree(directory)
     return 0
+
+
+def what_of(given: argparse.Namespace) -> Callable[..., Report]:
+    """The loop that was asked for."""
+    if given.restore:
+        return kill_restore
+    return kill_deliver if given.deliver else partial(kill, protocol=given.protocol)
 
 
 def fetchd_thins(task: Task, protocol: Protocol = "pop3") -> list[str]:
@@ -101,67 +101,13 @@ def kill(
     say: Callable[[str], None] = lambda _line: None,
 ) -> Report:
     """Measure, kill, restart until done, and judge; the server has no such users yet."""
-    rng = random.Random(seed)
-    report = Report()
-    started = time.monotonic()
     prepare = prepare or partial(fetchd_thins, protocol=protocol)
     calm = Home(server, directory / "calm", CALM, prepare, protocol)
-    report.undisturbed, report.start_up = undisturbed(calm, messages, rng)
-    say(f"undisturbed {report.undisturbed:.2f} s, with nothing new {report.start_up:.2f} s")
     home = Home(server, directory / "killed", USERS, prepare, protocol)
-    while report.kills < kills and len(report.violations) < FAILURES:
-        if home.waiting() == 0 and (home.on_server() == 0 or rng.random() < 0.5):
-            home.fill(messages, rng)
-            report.fillings += 1
-        strike(home, report, draw(home, report, messages, rng))
-        if report.kills and report.kills % 20 == 0:
-            say(f"{report.kills} kills, {home.expected.crlf.total()} messages so far")
+    report = Report()
+    strike_often(calm, home, report, kills=kills, seed=seed, messages=messages, say=say)
     report.violations += home.finish()
-    report.messages = home.expected.crlf.total()
-    report.seconds = time.monotonic() - started
     return report
-
-
-def undisturbed(calm: Home, messages: int, rng: random.Random) -> tuple[float, float]:
-    """Seconds of a whole sync, and of one with nothing new: the start-up."""
-    calm.fill(messages, rng)
-    timed(calm)  # the first one also warms what the others find warm
-    calm.fill(messages, rng)
-    whole, nothing = timed(calm), timed(calm)
-    return max(whole, nothing), min(whole, nothing)
-
-
-def timed(calm: Home) -> float:
-    """One run left alone."""
-    started = time.monotonic()
-    if calm.run(RUN_DEADLINE) is None or calm.complaint:
-        raise RuntimeError(f"the undisturbed sync failed: {calm.complaint or 'no end'}")
-    return time.monotonic() - started
-
-
-def draw(home: Home, report: Report, messages: int, rng: random.Random) -> float:
-    """The instant of the next kill, in seconds from its run's start."""
-    # What only the first run does, making a catalog and folders, is start-up too.
-    if report.kills == 0 or rng.random() < IN_START_UP:
-        return rng.uniform(0, report.start_up)
-    share = max(LEAST_WORK, home.waiting() / (messages * len(USERS)))
-    return report.start_up + rng.uniform(0, (report.undisturbed - report.start_up) * share)
-
-
-def strike(home: Home, report: Report, moment: float) -> None:
-    """One run and its kill, if it comes to that."""
-    before = home.traces()
-    status = home.run(moment)
-    if status is None:
-        report.kills += 1
-        report.at_work += home.traces() != before
-        return
-    report.ended += 1
-    if home.complaint:
-        report.violations.append(f"a run failed: {home.complaint}")
-    elif home.waiting():
-        report.violations.append(f"a run ended well without {home.waiting()} messages")
-    report.unthinned += home.on_server() > 0
 
 
 if __name__ == "__main__":

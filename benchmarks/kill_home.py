@@ -60,19 +60,27 @@ class Home:
         await_no_session(self._server)
         mailboxes = self._task.mailboxes
         for user in self._task.users:
-            total, seed = messages * MEAN_SIZE, rng.getrandbits(32)
-            mixed = list(corpus.realistic(messages, total=total, seed=seed))
+            mixed = self.mail(messages, rng)
             for number, mailbox in enumerate(mailboxes):
                 self._server.fill(user, mixed[number :: len(mailboxes)], mailbox=mailbox)
                 for message in self._served(user, mailbox):
                     # No two messages are alike: what we know is mail of before.
                     if mail.digest(message) not in self.expected.crlf:
-                        self.expected.add(message, self._place(user, mailbox))
+                        self.expect(message, self._place(user, mailbox))
         self._maildirs = self._maildirs or [
             self._server.maildir(user, mailbox)
             for user in self._task.users
             for mailbox in mailboxes
         ]
+
+    def mail(self, messages: int, rng: random.Random) -> list[bytes]:
+        """About so many new ones."""
+        seed = rng.getrandbits(32)
+        return list(corpus.realistic(messages, total=messages * MEAN_SIZE, seed=seed))
+
+    def expect(self, message: bytes, place: str) -> None:
+        """It must come, once, and into this folder where there are several."""
+        self.expected.add(message, place)
 
     def run(self, deadline: float) -> int | None:
         """Start a sync and kill it after `deadline` seconds; its status if it ended before."""
@@ -87,7 +95,7 @@ class Home:
         """How many messages the server holds, counted on its disk."""
         return sum(files(path / part) for path in self._maildirs for part in ("new", "cur"))
 
-    def traces(self) -> tuple[int, int, int]:
+    def traces(self) -> tuple[int, ...]:
         """What a run changes: octets in the archive, files in the Maildir, mail on the server."""
         segments = mail.segments(self._task.directory / "data")
         stored = sum(path.stat().st_size for path in segments)

@@ -16,6 +16,7 @@ class Report:
     undisturbed: float = 0.0
     start_up: float = 0.0
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)  # further lines
     violations: list[str] = field(default_factory=list)
     done: str = "every message once in the archive, once in the Maildir, none missing, server empty"
 
@@ -28,6 +29,7 @@ class Report:
             f"{self.unthinned} of them left mail on the server for the next",
             f"{self.messages} messages in {self.fillings} fillings",
             f"undisturbed {self.undisturbed:.2f} s, with nothing new {self.start_up:.2f} s",
+            *self.notes,
             *(f"VIOLATED: {violation}" for violation in self.violations),
         ]
         if not self.violations:

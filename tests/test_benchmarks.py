@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from benchmarks import mail, programs, report, run
+from benchmarks import forwarding, mail, programs, report, run
 from benchmarks.contestants import (
     CONTESTANTS,
     DRAIN,
@@ -48,6 +49,7 @@ from fetchd.settings import load
 from tests import corpus
 from tests.lacking import lacking
 from tests.servers.dovecot import Dovecot
+from tests.servers.postfix import postfix_available
 
 MIXED = corpus.realistic(40, total=400_000)
 FEW = 5
@@ -516,3 +518,56 @@ def test_fetchd_is_held_to_the_exact_octets(tools: Path, server: Dovecot, tmp_pa
         fresh(task)
         made = run_once(who, task, expected)
         assert (made.problem, made.exact) == ("", len(MIXED))
+
+
+# -- Forwarding -----------------------------------------------------------------------
+
+
+def on_top(message: bytes) -> bytes:
+    """As fetchd sends it on."""
+    return b"X-Fetchd-Trace: me; to=1; id=2\r\nResent-To: a@example.org,\r\n\tb\r\n" + message
+
+
+@pytest.mark.parametrize(
+    ("found", "problem"),
+    [
+        (MIXED, ""),
+        (MIXED[1:], f"{len(MIXED) - 1} of {len(MIXED)} arrived, 0 twice, 0 changed"),
+        ([*MIXED, MIXED[0]], f"{len(MIXED)} of {len(MIXED)} arrived, 1 twice, 0 changed"),
+        ([*MIXED[1:], MIXED[1]], f"{len(MIXED) - 1} of {len(MIXED)} arrived, 1 twice, 0 changed"),
+        ([*MIXED[1:], MIXED[0] + b"\r\n"],
+         f"{len(MIXED) - 1} of {len(MIXED)} arrived, 0 twice, 1 changed"),
+    ],
+    ids=["all", "lost", "twice", "one for another", "changed"],
+)  # fmt: skip
+def test_what_was_forwarded_is_compared_below_what_was_put_on_top(
+    found: list[bytes], problem: str
+) -> None:
+    arrived = [on_top(message) for message in found]
+    assert forwarding.amiss(arrived, MIXED, below=forwarding.below_block) == problem
+
+
+def test_a_forward_that_failed_is_no_figure() -> None:
+    runs = [
+        forwarding.Runs("fetchd", "smtp", [1.0, 3.0, 2.0]),
+        forwarding.Runs("fetchmail", "smtp", [25.0]),
+        forwarding.Runs("fetchd", "lmtp", [1.0]),
+        forwarding.Runs("fetchmail", "lmtp", [], ["1 of 2 arrived"]),
+    ]
+    assert [*forwarding.ratios(runs)] == [("smtp", 12.5)]
+    assert not forwarding.met(runs)
+    page = forwarding.written(runs, 2, 3)
+    assert "| fetchd | 2.00 | 1.00 |" in page
+    assert "| fetchmail | 25.00 | failed (1 of 2 arrived) |" in page
+
+
+@pytest.mark.live
+def test_everybody_forwards_in_a_rehearsal() -> None:
+    if reason := postfix_available():
+        lacking(reason)
+    if absent := programs.missing(["fetchmail"]):
+        lacking(programs.advice(absent))
+    command = [sys.executable, "-m", "benchmarks.forwarding", "--messages", "8", "--rounds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall(r"^\w+ +[sl]mtp +\d+\.\d+ s $", done.stdout, re.MULTILINE)) == 5

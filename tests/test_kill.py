@@ -4,6 +4,7 @@
 """
 
 import random
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from benchmarks.contestants import HOST, PASSWORD, Protocol, Task
 from benchmarks.mail import Expected
 from tests.lacking import lacking
 from tests.servers.dovecot import Dovecot
-from tests.servers.postfix import postfix_available
+from tests.servers.postfix import Postfix, postfix_available
 
 # Writes what it reads, then deletes: right as long as nobody kills it.
 NAIVE = """
@@ -128,3 +129,56 @@ def test_what_counts_as_a_violation(
     archive: tuple[str, ...], maildir: tuple[str, ...], left: int, violated: list[str]
 ) -> None:
     assert kill_home.violations(MAIL, Counter(archive), Counter(maildir), left) == violated
+
+
+ONCE = [(b"a", A), (b"b", B), (b"c", C)]
+
+
+@pytest.mark.parametrize(
+    ("copies", "violated", "again"),
+    [
+        (ONCE, [], 0),
+        ([*ONCE, (b"a", A), (b"a", A), (b"c", C)], [], 3),
+        (ONCE[:2], ["SMTP: 1 messages missing, of 3"], 0),
+        ([*ONCE, (b"d", A)],
+         ["SMTP: 1 messages sent again under another Resent-Message-ID, of 3"], 0),
+        ([*ONCE, (b"a", B)],
+         ["SMTP: 1 messages sent again under another Resent-Message-ID, of 3",
+          "SMTP: 1 messages changed under the same Resent-Message-ID, of 3"], 0),
+        ([*ONCE[:2], (b"c", LF_C)],
+         ["SMTP: 1 messages missing, of 3", "SMTP: 1 messages there that no server held, of 3"],
+         0),
+        ([*ONCE[:2], (b"", C)], ["SMTP: 1 messages without Resent-Message-ID, of 3"], 0),
+    ],
+)  # fmt: skip
+def test_what_counts_as_a_violation_by_smtp(
+    copies: list[kill_deliver.Copy], violated: list[str], again: int
+) -> None:
+    assert kill_deliver.by_smtp(MAIL.crlf, copies) == (violated, again)
+
+
+def test_no_more_is_repeated_than_could_be_under_way() -> None:
+    assert kill_deliver.too_often(8, kills=2) == []
+    assert kill_deliver.too_often(9, kills=2) == ["SMTP: 9 copies too many, 8 at most"]
+
+
+@pytest.mark.live
+def test_a_delivery_that_is_lost_or_made_twice_is_found_out(
+    server: Dovecot, tmp_path: Path
+) -> None:
+    if reason := postfix_available():
+        lacking(reason)
+    with Postfix() as postfix:
+        home = kill_deliver.ForwardingHome(server, postfix, tmp_path / "home", ("one",), "box")
+        home.fill(9, random.Random(1))
+        assert [home.finish(), home.received()] == [[], ([], 0)]
+        some = sorted(path for path in postfix.maildir("box").rglob("new/*"))
+        some[0].unlink()
+        shutil.copy(some[1], some[1].with_name(f"{some[1].name}-again"))
+        with server.client("box") as client:
+            client.copy("INBOX", client.uids("INBOX")[:1], "INBOX")
+        there = home.expected.crlf.total()
+        assert home.received() == (
+            [f"IMAP: 1 messages there more than once, of {there}",
+             f"SMTP: 1 messages missing, of {there}"], 1,
+        )  # fmt: skip
