@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fetchd.auth.secrets import read_secret
-from fetchd.clients.stream import TlsMode, TlsSettings
 from fetchd.contracts import Credentials, Terms, Watch, unwatched
 from fetchd.destinations.imap_boxes import Boxes
 from fetchd.destinations.imap_courier import BATCH_MESSAGES, ImapCourier
@@ -25,6 +24,7 @@ from fetchd.settings import ImapDestination
 from fetchd.sources.imap import open_imap
 from fetchd.sources.imap_login import ImapAccess
 from fetchd.sources.imap_upload import ImapTarget, open_target
+from fetchd.sources.login import way_to
 from fetchd.telemetry import Transcript, conceal
 from fetchd.values import replace
 
@@ -105,22 +105,7 @@ _SPOOL = Path(tempfile.gettempdir())  # for bodies that are fetched, and none is
 
 def access_of(settings: ImapDestination) -> ImapAccess:
     """What the settings say of the way, as the sources call it."""
-    return ImapAccess(
-        host=settings.host,
-        port=settings.port,
-        tls=TlsSettings(
-            mode=TlsMode(settings.tls),
-            ca_file=settings.ca_file,
-            fingerprint=settings.fingerprint,
-            client_certificate=settings.client_certificate,
-            min_tls=settings.min_tls,
-        ),
-        auth=settings.auth,
-        allow_plaintext_auth=settings.allow_plaintext_auth,
-        connect_timeout=settings.timeouts.connect.total_seconds(),
-        read_timeout=settings.timeouts.read.total_seconds(),
-        connections=1,
-    )
+    return ImapAccess(**way_to(settings), connections=1)
 
 
 def _facts(target: ImapTarget, limit: int | None) -> str:

@@ -20,7 +20,7 @@ from functools import lru_cache
 from fetchd.clients.network_faults import network_faults
 from fetchd.clients.smtp import FINAL_WAIT, SmtpClient
 from fetchd.clients.smtp_refusals import is_not_understood, login_refusal
-from fetchd.clients.stream import Stream, TlsMode, TlsSettings, open_stream, open_unix_stream
+from fetchd.clients.stream import Stream, TlsMode, open_stream, open_unix_stream
 from fetchd.contracts import Credentials, Watch
 from fetchd.errors import (
     AuthenticationFailed,
@@ -32,7 +32,7 @@ from fetchd.errors import (
 from fetchd.protocol.sasl import MECHANISMS, Login
 from fetchd.protocol.smtp_replies import Reply
 from fetchd.settings import LmtpDestination, SmtpDestination
-from fetchd.sources.login import STRONG, Access, certainty, connect, login_of
+from fetchd.sources.login import STRONG, Access, certainty, connect, login_of, way_to
 from fetchd.telemetry import Transcript
 
 _NAME = re.compile(r"(?!localhost\.)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")
@@ -75,21 +75,7 @@ async def enter(
 
 def access_of(settings: SmtpDestination | LmtpDestination) -> Access:
     """What the settings say of the way, as the sources call it."""
-    return Access(
-        host=settings.host,
-        port=settings.port,
-        tls=TlsSettings(
-            mode=TlsMode(settings.tls),
-            ca_file=settings.ca_file,
-            fingerprint=settings.fingerprint,
-            client_certificate=settings.client_certificate,
-            min_tls=settings.min_tls,
-        ),
-        auth=settings.auth,
-        allow_plaintext_auth=settings.allow_plaintext_auth,
-        connect_timeout=settings.timeouts.connect.total_seconds(),
-        read_timeout=settings.timeouts.read.total_seconds(),
-    )
+    return Access(**way_to(settings))
 
 
 async def addresses(settings: SmtpDestination | LmtpDestination) -> str:

@@ -24,12 +24,11 @@ from fetchd.pipeline.owing import (
     deliveries,
     envelope_of,
     hand,
-    routed,
 )
 from fetchd.pipeline.storage import Storage
 from fetchd.pipeline.stored import stored_body
 from fetchd.policy.plan import RemoteMessage, RemoteState
-from fetchd.policy.routing import Handed
+from fetchd.policy.routing import Handed, route
 from fetchd.settings import Settings
 from fetchd.values import Struct, replace
 
@@ -152,7 +151,7 @@ def _beginning(storage: Storage, seen: Sighting) -> Beginning:
 def _trail(origin: Origin, body: Body, *, duplicate: bool) -> tuple[str, ...]:
     own = [owed.destination for owed in origin.owed if not owed.mirror]
     envelope = envelope_of(origin.account, origin.mailbox, body, duplicate=duplicate)
-    return routed(origin.routes, envelope, own).trail
+    return route(envelope, origin.routes, own).trail
 
 
 def _goals(

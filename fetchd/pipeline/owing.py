@@ -12,7 +12,7 @@ from datetime import datetime
 from fetchd.contracts import Body, QueuedDelivery
 from fetchd.message import Summary, addresses, envelope_fields, header_of
 from fetchd.policy.plan import RemoteMessage
-from fetchd.policy.routing import Envelope, Handed, Route, Routing, route
+from fetchd.policy.routing import Envelope, Handed, Route, route
 from fetchd.values import Struct
 
 SENDERS = ("from", "sender", "return-path")
@@ -87,7 +87,7 @@ def hand(origin: Origin, piece: Piece, body: Body, *, duplicate: bool) -> tuple[
         return tuple(Handed(name) for name in own)
     mirrors = [owed.destination for owed in origin.owed if owed.mirror]
     envelope = envelope_of(origin.account, origin.mailbox, body, duplicate=duplicate)
-    routing = routed(origin.routes, envelope, [name for name in own if name not in mirrors])
+    routing = route(envelope, origin.routes, [name for name in own if name not in mirrors])
     return (*(Handed(name) for name in mirrors), *routing.handed)
 
 
@@ -101,11 +101,6 @@ def envelope_of(account: str, mailbox: str, body: Body, *, duplicate: bool) -> E
     return Envelope(
         account, mailbox, body.size, duplicate, fields, found(SENDERS), found(RECIPIENTS)
     )
-
-
-def routed(routes: Sequence[Route], envelope: Envelope, deliver_to: Sequence[str]) -> Routing:
-    """The pure decision; one place for whoever explains it and whoever acts by it."""
-    return route(envelope, routes, deliver_to)
 
 
 def deliveries(

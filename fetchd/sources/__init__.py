@@ -5,7 +5,6 @@ protocol, add a case to `open_session`.
 """
 
 from pathlib import Path
-from typing import Any
 
 from fetchd.contracts import Credentials, Session, Watch, unwatched
 from fetchd.settings import Account, ImapAccount
@@ -29,13 +28,16 @@ async def open_session(
 
     The step that `watch` did not hear of is the one that failed.
     """
+    from fetchd.sources.login import way_to
+
     credentials = Credentials(account.username, secret)
+    way = way_to(account) | {"max_message_size": account.max_message_size}
     if isinstance(account, ImapAccount):
         from fetchd.sources.imap import open_imap
         from fetchd.sources.imap_login import ImapAccess
 
         wishes = ImapAccess(
-            **_way(account),
+            **way,
             mailboxes=account.mailboxes,
             retire_to=account.retire_to,
             connections=account.connections,
@@ -46,27 +48,5 @@ async def open_session(
     from fetchd.sources.pop3 import open_pop3
     from fetchd.sources.pop3_login import Pop3Access
 
-    access = Pop3Access(**_way(account))
+    access = Pop3Access(**way)
     return await open_pop3(access, credentials, spill_dir, transcript, watch, whole=whole)
-
-
-def _way(account: Account) -> dict[str, Any]:
-    """What the settings say of the way to any server, as `login.Access` calls it."""
-    from fetchd.clients.stream import TlsMode, TlsSettings
-
-    return {
-        "host": account.host,
-        "port": account.port,
-        "tls": TlsSettings(
-            mode=TlsMode(account.tls),
-            ca_file=account.ca_file,
-            fingerprint=account.fingerprint,
-            client_certificate=account.client_certificate,
-            min_tls=account.min_tls,
-        ),
-        "auth": account.auth,
-        "allow_plaintext_auth": account.allow_plaintext_auth,
-        "connect_timeout": account.timeouts.connect.total_seconds(),
-        "read_timeout": account.timeouts.read.total_seconds(),
-        "max_message_size": account.max_message_size,
-    }

@@ -4,11 +4,13 @@ No password goes over a plaintext line unless the settings say so for that accou
 """
 
 import re
+from typing import Any
 
 from fetchd.clients.stream import Stream, TlsMode, TlsSettings, open_stream
 from fetchd.contracts import Credentials
 from fetchd.errors import AuthenticationFailed, PlaintextRefused
 from fetchd.protocol.sasl import Login
+from fetchd.settings import Account, ImapDestination, LmtpDestination, SmtpDestination
 from fetchd.values import Struct, field
 
 # The server proves itself too, and a thief of the line learns nothing to log in with.
@@ -26,6 +28,25 @@ class Access(Struct, frozen=True):
     connect_timeout: float = 30.0  # seconds
     read_timeout: float = 60.0
     max_message_size: int | None = None  # octets; larger ones stay where they are
+
+
+def way_to(server: Account | ImapDestination | SmtpDestination | LmtpDestination) -> dict[str, Any]:
+    """What the settings say of the way to any server, as `Access` calls it."""
+    return {
+        "host": server.host,
+        "port": server.port,
+        "tls": TlsSettings(
+            mode=TlsMode(server.tls),
+            ca_file=server.ca_file,
+            fingerprint=server.fingerprint,
+            client_certificate=server.client_certificate,
+            min_tls=server.min_tls,
+        ),
+        "auth": server.auth,
+        "allow_plaintext_auth": server.allow_plaintext_auth,
+        "connect_timeout": server.timeouts.connect.total_seconds(),
+        "read_timeout": server.timeouts.read.total_seconds(),
+    }
 
 
 async def connect(access: Access) -> Stream:
