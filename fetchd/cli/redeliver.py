@@ -1,15 +1,14 @@
 """`fetchd redeliver`: archived messages to a destination, watched and interruptible."""
 
 import asyncio
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fetchd.cli import output
 from fetchd.cli.accounts import require
 from fetchd.cli.deliver import outcomes
 from fetchd.cli.stopping import stoppable
-from fetchd.cli.watching import STOPPING, LoggedRound, Watcher, on_terminal
+from fetchd.cli.watching import STOPPING, LoggedRound, Watcher, watch_round
 from fetchd.cli.words import counted, octets, since
 from fetchd.errors import UsageError
 from fetchd.pipeline.redeliver import Redelivered, Wish, redeliver
@@ -17,9 +16,6 @@ from fetchd.pipeline.storage import data_paths, open_storage
 from fetchd.settings import Settings
 from fetchd.telemetry import log
 from fetchd.values import Struct
-
-if TYPE_CHECKING:  # takes a tenth of a second to import
-    from fetchd.cli.live import LiveRound
 
 
 class Asked(Struct, frozen=True):
@@ -45,7 +41,7 @@ def send_again(settings: Settings, asked: Asked, *, json: bool) -> bool:
         since(asked.since, datetime.now(UTC)) if asked.since else None,
         asked.sender, asked.subject, asked.again, asked.dry_run,
     )  # fmt: skip
-    with _watch(asked.account) as watcher:
+    with watch_round([asked.account], _Logged) as watcher:
         report = asyncio.run(_redeliver(settings, wish, watcher))
     if json:
         output.emit(_document(report, wish))
@@ -83,14 +79,6 @@ class _Logged(LoggedRound):
     def stopping(self) -> None:
         """A signal came."""
         log().warning("redeliver.stopping", note=STOPPING)
-
-
-def _watch(account: str) -> "AbstractContextManager[LiveRound | _Logged]":
-    if on_terminal():
-        from fetchd.cli.live import LiveRound
-
-        return LiveRound([account])
-    return _Logged()
 
 
 def _document(report: Redelivered, wish: Wish) -> dict[str, Any]:

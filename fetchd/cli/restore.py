@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fetchd.cli import output
 from fetchd.cli.accounts import require
 from fetchd.cli.stopping import stoppable
-from fetchd.cli.watching import STOPPING, LoggedRound, Watcher, on_terminal
+from fetchd.cli.watching import STOPPING, LoggedRound, Watcher, watch_round
 from fetchd.cli.words import counted, octets, since
 from fetchd.errors import FetchdError, UsageError
 from fetchd.pipeline.restore import RestoreReport, Wish, restore
@@ -18,9 +17,6 @@ from fetchd.pipeline.storage import open_storage
 from fetchd.settings import Settings
 from fetchd.telemetry import log
 from fetchd.values import Struct
-
-if TYPE_CHECKING:  # takes a tenth of a second to import
-    from fetchd.cli.live import LiveRound
 
 FEW = 5  # messages of one mailbox that are each named
 _WHY = {
@@ -54,7 +50,7 @@ def put_back(settings: Settings, asked: Asked, *, json: bool) -> bool:
         into=asked.into,
         dry_run=asked.dry_run,
     )
-    with _watch(asked.to) as watcher:
+    with watch_round([asked.to], _Logged) as watcher:
         report = asyncio.run(_restore(settings, wish, watcher))
     if json:
         output.emit(_document(report, wish))
@@ -110,14 +106,6 @@ class _Logged(LoggedRound):
     def stopping(self) -> None:
         """A signal came."""
         log().warning("restore.stopping", note=STOPPING)
-
-
-def _watch(account: str) -> "AbstractContextManager[LiveRound | _Logged]":
-    if on_terminal():
-        from fetchd.cli.live import LiveRound
-
-        return LiveRound([account])
-    return _Logged()
 
 
 # -- For programs --------------------------------------------------------------------

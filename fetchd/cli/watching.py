@@ -37,13 +37,15 @@ def on_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def watch_round(accounts: Sequence[str]) -> "AbstractContextManager[LiveRound | LoggedRound]":
-    """The display or the log of a round over these accounts."""
+def watch_round(
+    accounts: Sequence[str], logged: "type[LoggedRound] | None" = None
+) -> "AbstractContextManager[LiveRound | LoggedRound]":
+    """The display or the log of a round over these accounts; `logged` has words of its own."""
     if on_terminal():
         from fetchd.cli.live import LiveRound
 
         return LiveRound(accounts)
-    return LoggedRound()
+    return (logged or LoggedRound)()
 
 
 def watch_octets(title: str) -> "AbstractContextManager[LiveBar | Unseen]":
