@@ -20,23 +20,23 @@ not be mistaken for an empty Maildir. Names carry S=<octets written>, as
 Dovecot and Courier read it; a retry recognises its file by the part before it.
 """
 
-import asyncio
 import os
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from fetchd.contracts import Change, Outcome, Outgoing, Settled
+from fetchd.contracts import Outcome, Outgoing, Settled
 from fetchd.destinations.durable import Flush, syncfs
 from fetchd.destinations.maildir_flags import SEEN, letters
 from fetchd.destinations.maildir_folder import Folder, Maildir, exists, open_folder
 from fetchd.destinations.maildir_trouble import sentences
 from fetchd.destinations.mirror_names import mailbox_folder
 from fetchd.destinations.newlines import written
+from fetchd.destinations.on_disk import OnDisk
 from fetchd.policy.routing import folder_of
 from fetchd.values import Struct
 
@@ -69,7 +69,7 @@ class Seen(NamedTuple):
     closed: dict[Place, OSError]
 
 
-class MaildirSession:
+class MaildirSession(OnDisk):
     """An open Maildir (contracts.DeliverySession).
 
     `folder` is a template (policy.routing.folder_of), "" the Maildir itself.
@@ -111,22 +111,8 @@ class MaildirSession:
     async def settle(self) -> list[Settled]:
         return await self._blocking(self._settle)
 
-    async def follow(self, changes: Sequence[Change]) -> None:
-        """One Maildir for all mail is no mirror of anything."""
-
-    async def held(self, account: str, mailbox: str, keys: Collection[str]) -> frozenset[str]:
-        """Nothing is followed here, so nobody needs to know."""
-        return frozenset()
-
     async def close(self) -> None:
         await self._blocking(self._close)
-
-    async def _blocking(self, work: Callable[[], _T]) -> _T:
-        def locked() -> _T:
-            with self._lock:
-                return work()
-
-        return await asyncio.get_running_loop().run_in_executor(self._executor, locked)
 
     # -- put ---------------------------------------------------------------------
 

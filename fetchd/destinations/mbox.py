@@ -17,19 +17,19 @@ import asyncio
 import errno
 import os
 import re
-import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import TypeVar
 
-from fetchd.contracts import Change, Outcome, Outgoing, Settled
+from fetchd.contracts import Outcome, Outgoing, Settled
 from fetchd.destinations import mbox_trouble
 from fetchd.destinations.mbox_file import append, recover
 from fetchd.destinations.mbox_journal import key_digest
 from fetchd.destinations.mbox_lock import Held, Locked, lock
 from fetchd.destinations.mboxrd import entry, from_line
+from fetchd.destinations.on_disk import OnDisk
 from fetchd.destinations.sender import sender_of
 from fetchd.settings import MboxDestination
 from fetchd.values import Struct
@@ -53,13 +53,12 @@ class _Entry(Struct, frozen=True):
     end: int
 
 
-class MboxSession:
+class MboxSession(OnDisk):
     """An open mbox (contracts.DeliverySession)."""
 
     def __init__(self, settings: MboxDestination, executor: Executor | None = None) -> None:
         self._settings, self._path = settings, settings.path
-        self._executor = executor
-        self._lock = threading.Lock()  # a cancelled call's thread may still be running
+        super().__init__(executor)
         self._spool: SpooledTemporaryFile[bytes] | None = None
         self._entries: list[_Entry] = []
         self._settled: list[Settled] = []
@@ -80,22 +79,8 @@ class MboxSession:
             pause = min(2 * pause, longest)
         return await self._blocking(self._told)
 
-    async def follow(self, changes: Sequence[Change]) -> None:
-        """An mbox for all mail is no mirror of anything."""
-
-    async def held(self, account: str, mailbox: str, keys: Collection[str]) -> frozenset[str]:
-        """Nothing is followed here, so nobody needs to know."""
-        return frozenset()
-
     async def close(self) -> None:
         await self._blocking(self._close)
-
-    async def _blocking(self, work: Callable[[], _T]) -> _T:
-        def locked() -> _T:
-            with self._lock:
-                return work()
-
-        return await asyncio.get_running_loop().run_in_executor(self._executor, locked)
 
     # -- put ---------------------------------------------------------------------
 
