@@ -403,7 +403,11 @@ class RunCounts(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who logs in, and with what; `secret` never shows itself."""
+    """Who logs in, and with what; `secret` never shows itself.
+
+    `token`: it is an OAuth2 access token, and not a password.
+    """
 
     username: str
     secret: str = field(repr=False)
+    token: bool = False

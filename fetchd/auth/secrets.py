@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
+from fetchd.contracts import Credentials
 from fetchd.errors import SecretUnavailable
 from fetchd.settings import Server, SmtpDestination
 
@@ -44,6 +45,17 @@ async def read_secret(
         text = await asyncio.to_thread(_from_keyring, lack, owner.password_keyring, user)
         return _clean(lack, text, "password_keyring")
     raise _unavailable(lack, "none is set", "Set one of the password_ settings.")
+
+
+async def read_credentials(
+    owner: Server, environ: Mapping[str, str], *, refused: Credentials | None = None
+) -> Credentials:
+    """Who logs in and with what: a password, or a token where the settings say so.
+
+    `refused` is what the server has just said no to: of a token that means a fresh one.
+    """
+    secret = await read_secret(owner, environ)
+    return Credentials(owner.username or "", secret)
 
 
 async def read_srs_secret(destination: SmtpDestination) -> str:

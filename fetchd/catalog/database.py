@@ -24,7 +24,7 @@ from typing import Any
 from fetchd.catalog.process import ProcessLock, is_alive
 from fetchd.errors import CatalogError, CatalogTooNew
 
-HEAD = "0002"
+HEAD = "0003"
 BUSY_SECONDS = 30
 
 _PARAMETERS = 900  # of one statement: below SQLite's oldest limit of 999

@@ -17,6 +17,7 @@ CREATE TABLE account (
 	lease_until BIGINT,
 	facts VARCHAR DEFAULT '{}' NOT NULL,
 	added_at BIGINT,
+	halted VARCHAR DEFAULT '' NOT NULL,
 	PRIMARY KEY (name)
 );
 
@@ -73,6 +74,19 @@ CREATE TABLE destination (
 	PRIMARY KEY (name)
 );
 
+CREATE TABLE expiry (
+	what VARCHAR NOT NULL,
+	subject VARCHAR NOT NULL,
+	at BIGINT NOT NULL,
+	PRIMARY KEY (what, subject)
+);
+
+CREATE TABLE note (
+	"key" VARCHAR NOT NULL,
+	value VARCHAR DEFAULT '' NOT NULL,
+	PRIMARY KEY ("key")
+);
+
 CREATE TABLE segment (
 	id INTEGER NOT NULL,
 	path VARCHAR NOT NULL,
@@ -80,6 +94,14 @@ CREATE TABLE segment (
 	sealed INTEGER DEFAULT 0 NOT NULL,
 	PRIMARY KEY (id),
 	CONSTRAINT segment_path UNIQUE (path)
+);
+
+CREATE TABLE spending (
+	purse VARCHAR NOT NULL,
+	what VARCHAR NOT NULL,
+	since BIGINT NOT NULL,
+	amount BIGINT NOT NULL,
+	PRIMARY KEY (purse, what, since)
 );
 
 CREATE TABLE verify_progress (
@@ -161,6 +183,18 @@ CREATE TABLE run (
 CREATE INDEX run_account ON run (account, id);
 
 CREATE INDEX run_running ON run (account) WHERE outcome = 'running';
+
+CREATE TABLE telling (
+	alert_id INTEGER NOT NULL,
+	channel VARCHAR NOT NULL,
+	event VARCHAR NOT NULL,
+	told_at BIGINT,
+	attempts INTEGER DEFAULT 0 NOT NULL,
+	not_before BIGINT DEFAULT 0 NOT NULL,
+	last_error VARCHAR DEFAULT '' NOT NULL,
+	PRIMARY KEY (alert_id, channel, event),
+	FOREIGN KEY(alert_id) REFERENCES alert (id)
+);
 
 CREATE TABLE remote_message (
 	mailbox_id INTEGER NOT NULL,

@@ -37,6 +37,7 @@ class Account(SQLModel, table=True):
     lease_until: int | None = Field(default=None, sa_type=BigInteger)
     facts: str = _field("{}")
     added_at: int | None = Field(default=None, sa_type=BigInteger)  # its first run
+    halted: str = _field("")  # fingerprint of the login that was refused; "": none was
 
 
 class Mailbox(SQLModel, table=True):
@@ -193,6 +194,38 @@ class Alert(SQLModel, table=True):
     raised_at: int = Field(sa_type=BigInteger)
     last_at: int = Field(sa_type=BigInteger)
     over_at: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class Telling(SQLModel, table=True):
+    __tablename__ = "telling"
+    alert_id: int = Field(primary_key=True, foreign_key="alert.id")
+    channel: str = Field(primary_key=True)
+    event: str = Field(primary_key=True)  # raised, over
+    told_at: int | None = Field(default=None, sa_type=BigInteger)
+    attempts: int = _field(0)
+    not_before: int = _field(0, sa_type=BigInteger)
+    last_error: str = _field("")
+
+
+class Expiry(SQLModel, table=True):
+    __tablename__ = "expiry"
+    what: str = Field(primary_key=True)  # certificate, token
+    subject: str = Field(primary_key=True)
+    at: int = Field(sa_type=BigInteger)
+
+
+class Spending(SQLModel, table=True):
+    __tablename__ = "spending"
+    purse: str = Field(primary_key=True)  # whose budget it is
+    what: str = Field(primary_key=True)  # download, upload, logins
+    since: int = Field(primary_key=True, sa_type=BigInteger)  # begin of the span
+    amount: int = Field(sa_type=BigInteger)
+
+
+class Note(SQLModel, table=True):
+    __tablename__ = "note"
+    key: str = Field(primary_key=True)
+    value: str = _field("")
 
 
 class Run(SQLModel, table=True):

@@ -15,7 +15,9 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
+from fetchd.clients.meter import Meter
 from fetchd.clients.network_faults import NOT_TLS, network_faults
+from fetchd.clients.via import STRAIGHT, Via
 from fetchd.errors import ConnectionFailed, RemoteProtocolError, TlsFailed
 from fetchd.values import Struct
 
@@ -45,8 +47,9 @@ class TlsSettings(Struct, frozen=True):
 class Stream(asyncio.Protocol):
     """One connection; made by `open_stream` and `open_unix_stream`."""
 
-    def __init__(self, host: str, port: int, where: str = "") -> None:
+    def __init__(self, host: str, port: int, where: str = "", meter: Meter | None = None) -> None:
         self.host, self.port = host, port
+        self.meter = meter or Meter()
         self.where = where or (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         self.tls = ""  # version and cipher, once encrypted
         self.expiry = ""  # of the peer's certificate, where it was verified
@@ -74,6 +77,7 @@ class Stream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._chunks.append(data)
         self._size += len(data)
+        self.meter.received += len(data)
         if self._size >= READ_AHEAD and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
@@ -164,6 +168,7 @@ class Stream(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Queue octets; a broken line shows itself at the next read."""
         if self._transport is not None and not self._ended:
+            self.meter.sent += len(data)
             self._transport.write(data)
 
     async def start_tls(self, settings: TlsSettings, timeout: float) -> None:  # noqa: ASYNC109
@@ -226,9 +231,11 @@ async def open_stream(
     port: int,
     tls: TlsSettings,
     timeout: float,  # noqa: ASYNC109
+    via: Via = STRAIGHT,
+    meter: Meter | None = None,
 ) -> Stream:
     """Connect, and encrypt at once where the settings say so."""
-    stream = Stream(host, port)
+    stream = Stream(host, port, meter=meter)
     with network_faults(stream.where, f"a connection within {timeout:g} s"):
         async with asyncio.timeout(timeout):
             await asyncio.get_running_loop().create_connection(

@@ -7,7 +7,6 @@ each of them can be tested as a row.
 To tell one more thing about a server, add a function to `consequences`.
 """
 
-import os
 import re
 import ssl
 import tempfile
@@ -15,15 +14,13 @@ from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from fetchd.auth.secrets import read_secret
 from fetchd.contracts import ServerFacts, Session
 from fetchd.errors import FetchdError, TlsFailed
 from fetchd.pipeline.findings import Finding, Level
 from fetchd.pipeline.untouched import untouched
 from fetchd.policy.plan import Listing
 from fetchd.settings import Account
-from fetchd.sources import open_session
-from fetchd.telemetry import conceal
+from fetchd.sources import enter
 
 EXPIRY_WARNING = timedelta(days=14)
 USUAL_INTERVAL = 300  # seconds between two polls of systemd/fetchd-sync.timer
@@ -45,12 +42,7 @@ async def check_account(account: Account) -> list[Finding]:
     heard: dict[str, str] = {}
     findings: list[Finding] = []
     try:
-        secret = await read_secret(account, os.environ)
-        conceal(secret)
-        heard["password"] = ""
-        session = await open_session(
-            account, secret, Path(tempfile.gettempdir()), watch=heard.__setitem__
-        )
+        session = await enter(account, Path(tempfile.gettempdir()), watch=heard.__setitem__)
         listings = await _look(session)
     except FetchdError as error:
         findings += _heard(subject, account, heard)

@@ -1,15 +1,11 @@
 """An account as the pipeline needs it: where it is, how to get in, what to do.
 
-This is where settings become work. `open` asks for the secret anew at every
-call, so a password that changes is noticed, and conceals it from the logs
-before anything could show it.
+This is where settings become work.
 """
 
-import os
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from fetchd.auth.secrets import read_secret
 from fetchd.contracts import Session
 from fetchd.errors import UsageError
 from fetchd.pipeline.owing import Beginning, Origin, Owed
@@ -17,8 +13,8 @@ from fetchd.pipeline.storage import Storage
 from fetchd.policy.retention import Leave, Window, fingerprint
 from fetchd.policy.routing import Route
 from fetchd.settings import Account, MaildirDestination, Settings
-from fetchd.sources import open_session
-from fetchd.telemetry import conceal, log
+from fetchd.sources import enter
+from fetchd.telemetry import log
 from fetchd.values import Struct
 
 
@@ -102,11 +98,9 @@ def errands(settings: Settings, names: Sequence[str], storage: Storage) -> list[
 
 
 def _errand(settings: Settings, account: Account, storage: Storage) -> Errand:
-    async def enter(whole: bool) -> Session:
-        secret = await read_secret(account, os.environ)
-        conceal(secret)
+    async def open_(whole: bool) -> Session:
         transcript = _transcript(account.name) if settings.log.transcript else None
-        return await open_session(account, secret, storage.spool, transcript, whole=whole)
+        return await enter(account, storage.spool, transcript, whole=whole)
 
     own = tuple(_owed(settings, account, name) for name in dict.fromkeys(account.deliver_to))
     others = tuple(one for one in owed_to(settings, account) if one not in own)
@@ -114,7 +108,7 @@ def _errand(settings: Settings, account: Account, storage: Storage) -> Errand:
         account=account.name,
         protocol=account.protocol,
         host=account.host.lower(),
-        open=enter,
+        open=open_,
         owed=own,
         leave=account.leave_on_server,
         retire_share=account.retire_share,

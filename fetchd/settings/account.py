@@ -19,6 +19,7 @@ from fetchd.policy.mailboxes import EVERYTHING
 from fetchd.policy.patterns import pattern
 from fetchd.policy.retention import Leave, Window
 from fetchd.policy.roles import ANY_ROLE, is_inbox, role_called
+from fetchd.settings.running import MailboxSchedule, QuietHours, ScheduleValue
 from fetchd.settings.server import Port, Sasl, Server
 from fetchd.settings.values import NOT_EMPTY, Days, Duration, Size, Table, Text, Whole
 
@@ -81,6 +82,9 @@ class Login(Server):
     leave_on_server: Annotated[Leave, _leave_by(WindowTable)] = "forever"
     retire_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     max_message_size: Size | None = None
+    schedule: ScheduleValue | None = None
+    quiet_hours: QuietHours | None = None
+    provider: Text | None = None
 
 
 def _pattern(text: str) -> str:
@@ -107,6 +111,9 @@ class AccountTable(Login):
     connections: Annotated[Whole, Field(ge=1, le=15)] = 2
     compress: bool = True
     full_pass: Duration = timedelta(days=1)
+    mailbox_schedules: dict[Annotated[Text, AfterValidator(_pattern)], MailboxSchedule] = Field(
+        default={}
+    )
 
 
 class Pop3Account(Login):

@@ -3,7 +3,7 @@
 They look at plain data that may still be wrong in any way, so that all
 problems are told at once; whatever has the wrong type is passed over, because
 validation complains of it. Here are the accounts; `check_logins`, `check_destinations`,
-`check_loops` and `check_routes` have the rest.
+`check_loops`, `check_routes` and `check_running` have the rest.
 """
 
 from pathlib import Path as FilePath
@@ -13,6 +13,7 @@ from fetchd.settings.check_destinations import of_destination, same_path
 from fetchd.settings.check_logins import Found, Path, of_login
 from fetchd.settings.check_loops import loops
 from fetchd.settings.check_routes import names, of_routes, unknown
+from fetchd.settings.check_running import of_account, of_alerts, of_tokens
 
 
 def contradictions(data: dict[str, Any], folder: FilePath) -> Found:
@@ -26,12 +27,15 @@ def contradictions(data: dict[str, Any], folder: FilePath) -> Found:
         yield from of_destination(("destinations", name), destination)
     yield from same_path(destinations, folder)
     yield from loops(accounts, destinations)
+    yield from of_alerts(data.get("alerts"), destinations)
+    yield from of_tokens(data.get("tokens"))
     rows = data.get("routes")
     yield from of_routes(rows if isinstance(rows, list) else [], accounts, destinations)
 
 
 def _of_account(path: Path, account: dict[str, Any], destinations: dict[str, Any]) -> Found:
     yield from of_login(path, account, needed=True)
+    yield from of_account(path, account)
     for name in names(account.get("deliver_to")):
         if name not in destinations:
             yield (*path, "deliver_to"), unknown(name, destinations)

@@ -33,7 +33,8 @@ WHOLE: dict[type, type[BaseModel]] = {
     MaildirDestination: DestinationTable,  # and so does the first of the kinds
 }
 _NAMED = ("accounts", "destinations")
-_ARGUMENTS = ("password_command", "command")  # lists whose members may hold commas
+_ARGUMENTS = ("password_command", "command", "tunnel")  # lists whose members may hold commas
+_SOURCES = ((*SECRETS, "oauth2"), SRS_SECRETS)  # of one secret each
 Path = tuple[str, ...]
 Merged = dict[str, Any]
 
@@ -62,7 +63,7 @@ def _displace(data: Merged, path: Path, origins: Mapping[Path, str]) -> None:
     """A secret's source given by the environment takes the place of the file's."""
     if len(path) != 3 or path[0] not in _NAMED:
         return
-    sources = next((group for group in (SECRETS, SRS_SECRETS) if path[2] in group), ())
+    sources = next((group for group in _SOURCES if path[2] in group), ())
     named = data.get(path[0])
     table = named.get(path[1]) if isinstance(named, dict) else None
     if isinstance(table, dict):

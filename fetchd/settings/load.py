@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fetchd.errors import SettingsError
+from fetchd.settings.check_running import written_secrets
 from fetchd.settings.checks import contradictions
 from fetchd.settings.environment import override
 from fetchd.settings.families import FAMILIES
@@ -99,7 +100,9 @@ def _syntax(file: Path, complaint: str, text: str) -> str:
 def _permissions(file: Path, data: dict[str, Any], mode: int) -> list[str]:
     sections = [data.get(key) for key in FAMILIES]
     tables = [t for section in sections if isinstance(section, dict) for t in section.values()]
-    held = {key for t in tables if isinstance(t, dict) for key in WRITTEN_SECRETS if key in t}
+    keys = WRITTEN_SECRETS - {"proxy"}  # whose password, if any, `written_secrets` finds
+    held = {key for t in tables if isinstance(t, dict) for key in keys if key in t}
+    held |= {*written_secrets(data)}
     if not mode & 0o044 or not held:
         return []
     what = "password" if "password" in held else "secret"

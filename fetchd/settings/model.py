@@ -2,8 +2,8 @@
 
 A misspelt key is an error. What one field cannot know (that a destination
 exists, that a password is given once) is checked in `checks.py`. To add a
-setting: a field with a default here, in `account.py` or in `destination.py`, a line in
-the example, a row in the README.
+setting: a field with a default here, in `account.py`, in `destination.py` or in the module
+of its table, a line in the example, a row in the README.
 """
 
 from datetime import timedelta
@@ -15,8 +15,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from fetchd.policy.routing import Route
 from fetchd.settings.account import Account, by_protocol
+from fetchd.settings.alerts import Alerts
+from fetchd.settings.budgets import Budget
 from fetchd.settings.destination import Destination, by_kind
+from fetchd.settings.oauth2 import Tokens
 from fetchd.settings.routes import RouteTable
+from fetchd.settings.running import Service, Web
 from fetchd.settings.server import WRITTEN_SECRETS
 from fetchd.settings.values import FilePath, Size, Table, Text, Told, Whole, days
 
@@ -65,7 +69,12 @@ class Settings(BaseSettings):
     destinations: dict[Text, Annotated[Destination, Told(by_kind)]] = {}
     routes: tuple[RouteTable, ...] = ()
     limits: Limits = Limits()
+    budgets: dict[Text, Budget] = {}
     archive: Archive = Archive()
+    service: Service = Service()
+    alerts: Alerts = Alerts()
+    tokens: Tokens = Tokens()
+    web: Web = Web()
     log: Log = Log()
 
     _path: Path = PrivateAttr(default=Path())
@@ -85,6 +94,9 @@ class Settings(BaseSettings):
         """Every secret that stands in the settings themselves, for the redactor."""
         tables = (*self.accounts.values(), *self.destinations.values())
         held = [getattr(table, key, None) for table in tables for key in WRITTEN_SECRETS]
+        issued = [getattr(table, "oauth2", None) for table in tables]
+        held += [oauth2.client_secret for oauth2 in issued if oauth2 is not None]
+        held += [*self.alerts.apprise, *self.alerts.webhooks]
         return tuple(secret.get_secret_value() for secret in held if secret is not None)
 
     @classmethod
@@ -100,8 +112,9 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     def model_post_init(self, context: Any, /) -> None:
-        """Let accounts and destinations know their names."""
-        for name, account in self.accounts.items():
-            account._name = name  # noqa: SLF001  # ours, set once at birth
-        for name, destination in self.destinations.items():
-            destination._name = name  # noqa: SLF001
+        """Let accounts and destinations know their names, and where their tokens are."""
+        folder = self.tokens.folder or self.data_dir / "tokens"
+        tokens = self.tokens.model_copy(update={"folder": folder})
+        for named in (self.accounts, self.destinations):
+            for name, table in named.items():
+                table._name, table._tokens = name, tokens  # noqa: SLF001  # ours, set once at birth

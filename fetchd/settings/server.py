@@ -1,10 +1,20 @@
 """A server and the way in: what accounts and destinations have in common."""
 
+import re
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PrivateAttr, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    model_validator,
+)
 
+from fetchd.settings.oauth2 import OAuth2, Tokens
 from fetchd.settings.values import (
     NOT_EMPTY,
     CredentialName,
@@ -25,12 +35,15 @@ SECRETS = (
     "password_keyring",
 )
 SRS_SECRETS = ("srs_secret", "srs_secret_file")
-WRITTEN_SECRETS = ("password", "srs_secret")  # those that stand in the settings themselves
+CLIENT_SECRETS = ("client_secret", "client_secret_file")
+# Those that stand in the settings themselves; a proxy's URL may hold a password.
+WRITTEN_SECRETS = frozenset({"password", "srs_secret", "proxy"})
 # SASL mechanisms go by their names; "user" is USER and PASS, "login-command" IMAP's LOGIN.
 Sasl = Literal[
     "plain", "login", "cram-md5", "scram-sha-1", "scram-sha-256", "xoauth2", "oauthbearer"
 ]
 Port = Annotated[Whole, Field(ge=1, le=65535)]
+PROXIES = ("socks5", "socks5h", "socks4", "http")
 
 
 class Timeouts(Table):
@@ -44,6 +57,7 @@ class Named(Table):
     """A table that knows its own NAME."""
 
     _name: str = PrivateAttr(default="")
+    _tokens: Tokens = PrivateAttr(default=Tokens())
 
     @property
     def name(self) -> str:
@@ -56,8 +70,26 @@ class Named(Table):
         return self._name
 
 
+def _proxy(url: SecretStr) -> SecretStr:
+    scheme, there, rest = url.get_secret_value().partition("://")
+    if scheme not in PROXIES or not there or not re.fullmatch(r"[^\s/]+:\d{1,5}/?", rest):
+        raise ValueError('a URL such as "socks5://user:password@127.0.0.1:1080" or "http://…:3128"')
+    return url
+
+
+def _ip(value: object) -> str:
+    try:
+        return str(ip_address(value if isinstance(value, str) else ""))
+    except ValueError:
+        raise ValueError("an IP address of this machine") from None
+
+
 class Server(Named):
-    """Where it is, how the line is secured, who logs in and with what."""
+    """Where it is, how the line is secured, who logs in and with what.
+
+    `oauth2` stands in place of a password. A line goes through `proxy`, or is what `tunnel`
+    reads and writes; else it begins at `bind_address` and uses `ip` alone.
+    """
 
     # Where the line begins without TLS, or with STARTTLS; each protocol has its own.
     PLAIN_PORT: ClassVar[int] = 1
@@ -79,6 +111,16 @@ class Server(Named):
     client_certificate: FilePath | None = None
     min_tls: Literal["1.2", "1.3"] = "1.2"
     allow_plaintext_auth: bool = False
+    oauth2: OAuth2 | None = None
+    proxy: Annotated[SecretStr, AfterValidator(_proxy)] | None = None
+    tunnel: Annotated[tuple[str, ...], NOT_EMPTY] | None = None
+    bind_address: Annotated[str, BeforeValidator(_ip)] | None = None
+    ip: Literal["any", "4", "6"] = "any"
+
+    @property
+    def tokens(self) -> Tokens:
+        """Where its OAuth2 tokens are kept; `folder` is set."""
+        return self._tokens
 
     @model_validator(mode="before")
     @classmethod

@@ -80,6 +80,11 @@ def _duration(value: object, unit: str = "s") -> timedelta:
     return span
 
 
+def in_time(value: object) -> timedelta:
+    """A duration as a person writes it."""
+    return _duration(value)
+
+
 def days(value: object) -> timedelta:
     """A duration whose bare numbers are days."""
     return _duration(value, unit="d")

@@ -4,23 +4,59 @@ A protocol's module is imported when the first account asks for it. To add a
 protocol, add a case to `open_session`.
 """
 
+import os
 from pathlib import Path
 
+from fetchd.auth.secrets import read_credentials
+from fetchd.clients.meter import Meter
 from fetchd.contracts import Credentials, Session, Watch, unwatched
+from fetchd.errors import AuthenticationFailed
 from fetchd.settings import Account, ImapAccount
-from fetchd.telemetry import Transcript
+from fetchd.telemetry import Transcript, conceal
 
-__all__ = ["Transcript", "Watch", "open_session"]
+__all__ = ["Transcript", "Watch", "enter", "open_session"]
 
 
-async def open_session(
+async def enter(
     account: Account,
-    secret: str,
     spill_dir: Path,
     transcript: Transcript | None = None,
     watch: Watch = unwatched,
     *,
     whole: bool = False,
+    meter: Meter | None = None,
+) -> Session:
+    """`open_session` with the account's own credentials, which are asked for anew each time.
+
+    So a password that changes is noticed; what would show it is told to conceal it first. A
+    token that the server refuses before its time is renewed once.
+    """
+    credentials = await read_credentials(account, os.environ)
+    conceal(credentials.secret)
+    watch("password", "")
+    try:
+        return await open_session(
+            account, credentials, spill_dir, transcript, watch, whole=whole, meter=meter
+        )
+    except AuthenticationFailed:
+        if not credentials.token:
+            raise
+    fresh = await read_credentials(account, os.environ, refused=credentials)
+    conceal(fresh.secret)
+    return await open_session(
+        account, fresh, spill_dir, transcript, watch, whole=whole, meter=meter
+    )
+
+
+async def open_session(
+    account: Account,
+    credentials: Credentials,
+    spill_dir: Path,
+    transcript: Transcript | None = None,
+    watch: Watch = unwatched,
+    *,
+    whole: bool = False,
+    meter: Meter | None = None,
 ) -> Session:
     """Connect and log in; bodies too large for memory will go to files in `spill_dir`.
 
@@ -30,8 +66,10 @@ async def open_session(
     """
     from fetchd.sources.login import way_to
 
-    credentials = Credentials(account.username, secret)
-    way = way_to(account) | {"max_message_size": account.max_message_size}
+    way = way_to(account) | {
+        "max_message_size": account.max_message_size,
+        "meter": meter or Meter(),
+    }
     if isinstance(account, ImapAccount):
         from fetchd.sources.imap import open_imap
         from fetchd.sources.imap_login import ImapAccess

@@ -6,7 +6,9 @@ No password goes over a plaintext line unless the settings say so for that accou
 import re
 from typing import Any
 
+from fetchd.clients.meter import Meter
 from fetchd.clients.stream import Stream, TlsMode, TlsSettings, open_stream
+from fetchd.clients.via import STRAIGHT, Via
 from fetchd.contracts import Credentials
 from fetchd.errors import AuthenticationFailed, PlaintextRefused
 from fetchd.protocol.sasl import Login
@@ -28,6 +30,8 @@ class Access(Struct, frozen=True):
     connect_timeout: float = 30.0  # seconds
     read_timeout: float = 60.0
     max_message_size: int | None = None  # octets; larger ones stay where they are
+    via: Via = STRAIGHT
+    meter: Meter = field(default_factory=Meter)
 
 
 def way_to(server: Account | ImapDestination | SmtpDestination | LmtpDestination) -> dict[str, Any]:
@@ -46,6 +50,12 @@ def way_to(server: Account | ImapDestination | SmtpDestination | LmtpDestination
         "allow_plaintext_auth": server.allow_plaintext_auth,
         "connect_timeout": server.timeouts.connect.total_seconds(),
         "read_timeout": server.timeouts.read.total_seconds(),
+        "via": Via(
+            proxy=server.proxy.get_secret_value() if server.proxy else "",
+            tunnel=server.tunnel or (),
+            bind_address=server.bind_address or "",
+            ip=server.ip,
+        ),
     }
 
 
@@ -55,7 +65,9 @@ async def connect(access: Access) -> Stream:
         raise PlaintextRefused(
             "allow_plaintext_auth = true is needed to send a password over an unencrypted line"
         )
-    return await open_stream(access.host, access.port, access.tls, access.connect_timeout)
+    return await open_stream(
+        access.host, access.port, access.tls, access.connect_timeout, access.via, access.meter
+    )
 
 
 def certainty(stream: Stream) -> str:

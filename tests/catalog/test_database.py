@@ -61,7 +61,7 @@ def test_new_catalog_is_private_durable_and_stamped(catalog: Catalog) -> None:
 
 def test_a_later_or_unknown_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "catalog.db"
-    for version in ("0003", "9999", "abc"):
+    for version in ("0004", "9999", "abc"):
         with Catalog(path) as catalog, catalog.transaction() as db:
             db.execute("UPDATE alembic_version SET version_num = ?", (version,))
         with pytest.raises(CatalogTooNew, match=version):

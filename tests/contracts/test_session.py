@@ -14,7 +14,7 @@ from typing import TypeVar
 import pytest
 from pydantic import SecretStr
 
-from fetchd.contracts import Fetched, Session, Unavailable
+from fetchd.contracts import Credentials, Fetched, Session, Unavailable
 from fetchd.demo import server as demo
 from fetchd.errors import AuthenticationFailed, LocalProtocolError, PlaintextRefused
 from fetchd.message import header_digest, header_of
@@ -132,7 +132,9 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 def with_session(place: Place, work: Callable[[Session], Awaitable[T]], spill: Path) -> T:
     async def main() -> T:
-        session = await open_session(place.account, place.secret, spill)
+        session = await open_session(
+            place.account, Credentials(place.account.username, place.secret), spill
+        )
         try:
             return await work(session)
         finally:
@@ -278,7 +280,9 @@ def test_facts_are_told(place: Place, tmp_path: Path) -> None:
 
 def test_a_wrong_password_is_the_owners_business(place: Place, tmp_path: Path) -> None:
     with pytest.raises(AuthenticationFailed):
-        asyncio.run(open_session(place.account, "wrong", tmp_path))
+        asyncio.run(
+            open_session(place.account, Credentials(place.account.username, "wrong"), tmp_path)
+        )
 
 
 def test_no_password_goes_over_a_plaintext_line_unless_allowed(
@@ -286,4 +290,4 @@ def test_no_password_goes_over_a_plaintext_line_unless_allowed(
 ) -> None:
     account = place.account.model_copy(update={"tls": "none", "allow_plaintext_auth": False})
     with pytest.raises(PlaintextRefused, match="allow_plaintext_auth = true"):
-        asyncio.run(open_session(account, place.secret, tmp_path))
+        asyncio.run(open_session(account, Credentials(account.username, place.secret), tmp_path))

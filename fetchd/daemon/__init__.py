@@ -1,0 +1,1 @@
+"""The service: what runs when, who watches it, and how it is talked to."""

@@ -1,0 +1,1 @@
+"""Where an address's mail is: presets, autoconfiguration, the DNS, and probing."""
