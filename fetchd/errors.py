@@ -11,9 +11,8 @@ An error's text is one sentence for the person who runs fetchd: what happened
 and, in `advice`, what to do. No module outside this one defines an exception.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
-from typing import ClassVar
 
 
 class Scope(IntEnum):
@@ -40,8 +39,8 @@ class FetchdError(Exception):
     general one and a raiser that knows more passes its own.
     """
 
-    scope: ClassVar[Scope] = Scope.PROCESS
-    remedy: ClassVar[Remedy] = Remedy.OWNER
+    scope: Scope = Scope.PROCESS
+    remedy: Remedy = Remedy.OWNER
     advice: str = ""
 
     def __init__(self, message: str, *, advice: str | None = None) -> None:
@@ -77,6 +76,10 @@ class SettingsError(FetchdError):
 
 class UsageError(FetchdError):
     """The command line asks for something that is not there. Exit code 2."""
+
+
+class ServiceManagerFailed(FetchdError):
+    """systemd does not take or start our units, or their files cannot be written."""
 
 
 class SecretUnavailable(FetchdError):
@@ -118,6 +121,22 @@ class CatalogTooNew(CatalogError):
     advice = "Install the fetchd that wrote it, or a later one."
 
 
+class ServiceError(FetchdError):
+    """A service cannot begin here, or cannot be reached and asked."""
+
+
+class Relayed(FetchdError):
+    """What went wrong in the service, as it told another process of fetchd."""
+
+    def __init__(self, message: str, *, scope: Scope, remedy: Remedy, advice: str) -> None:
+        super().__init__(message, advice=advice)
+        self.scope, self.remedy = scope, remedy
+
+
+class CannotListen(FetchdError):
+    """An address that the settings want listened at is taken, or none of this machine's."""
+
+
 class AccountBusy(FetchdError):
     """Another process holds the lease of this account and is alive."""
 
@@ -130,11 +149,19 @@ class AccountBusy(FetchdError):
 
 
 class ConnectionFailed(FetchdError):
-    """No usable connection: name, route, timeout or early close."""
+    """No usable connection: name, route, timeout or early close.
+
+    `local`: it is this machine's own network that is missing, whatever the server.
+    """
 
     scope = Scope.ACCOUNT
     remedy = Remedy.WAIT
     advice = "Check host, port and network; fetchd tries again by itself."
+    local = False
+
+    def __init__(self, message: str, *, advice: str | None = None, local: bool = False) -> None:
+        super().__init__(message, advice=advice)
+        self.local = local
 
 
 class TlsFailed(ConnectionFailed):
@@ -164,9 +191,17 @@ class RemoteProtocolError(ProtocolError):
     advice = "Check that host and port name a server of this protocol and that tls is right."
 
     def __init__(self, complaint: str, evidence: bytes = b"", *, advice: str | None = None) -> None:
-        shown = f"{complaint}: {evidence[:80]!r}" if evidence else complaint
+        shown = f"{complaint}: {repr(evidence[:60])[1:]}" if evidence else complaint
         super().__init__(shown, advice=advice)
         self.evidence = evidence
+
+
+class SyncStalled(FetchdError):
+    """A sync made no progress for so long that it was ended."""
+
+    scope = Scope.ACCOUNT
+    remedy = Remedy.WAIT
+    advice = "fetchd tries again by itself; see service.stalled if the server is that slow."
 
 
 class PlaintextRefused(FetchdError):
@@ -177,16 +212,26 @@ class PlaintextRefused(FetchdError):
 
 
 class AuthenticationFailed(FetchdError):
-    """The server knows us and says no."""
+    """The server knows us and says no.
+
+    `certain`: by a response code, and not by words that may mean something else. `tried` is
+    a fingerprint of what was refused, so that it is not tried again.
+    """
 
     scope = Scope.ACCOUNT
     advice = "Check username and password, and whether the provider wants an app password."
+
+    def __init__(self, message: str, *, advice: str | None = None, certain: bool = False) -> None:
+        super().__init__(message, advice=advice)
+        self.certain = certain
+        self.tried = ""
 
 
 class ServerUnavailable(FetchdError):
     """The server asks us to come later: [IN-USE], [LOGIN-DELAY], [SYS/TEMP] and kin.
 
-    `wait` is the server's own hint, if it gave one.
+    `wait` is the server's own hint, if it gave one. `crowded`: there are too many
+    connections, or too much at once; fewer would do.
     """
 
     scope = Scope.ACCOUNT
@@ -194,10 +239,29 @@ class ServerUnavailable(FetchdError):
     advice = "Nothing to do: fetchd tries again by itself."
 
     def __init__(
-        self, message: str, *, wait: timedelta | None = None, advice: str | None = None
+        self,
+        message: str,
+        *,
+        wait: timedelta | None = None,
+        crowded: bool = False,
+        advice: str | None = None,
     ) -> None:
         super().__init__(message, advice=advice)
         self.wait = wait
+        self.crowded = crowded
+
+
+class BudgetSpent(ServerUnavailable):
+    """What the provider allows is used up; ours to keep, before the provider makes us.
+
+    What has come so far is kept, and after `until` there is more.
+    """
+
+    advice = "Nothing to do: fetchd goes on by itself when the budget allows it."
+
+    def __init__(self, message: str, *, until: datetime, now: datetime) -> None:
+        super().__init__(message, wait=until - now)
+        self.until = until
 
 
 class AccountRefused(FetchdError):
@@ -205,6 +269,8 @@ class AccountRefused(FetchdError):
 
     scope = Scope.ACCOUNT
     advice = "Ask the provider what is wrong with the account."
+    certain = True
+    tried = ""  # as AuthenticationFailed has it
 
 
 # -- What the server holds -------------------------------------------------------
@@ -239,3 +305,13 @@ class DeliveryRefused(FetchdError):
 
     scope = Scope.MESSAGE
     remedy = Remedy.NONE
+
+
+# -- Alerts ----------------------------------------------------------------------
+
+
+class ChannelFailed(FetchdError):
+    """A channel of [alerts] did not take a message; what it was to tell stays owed."""
+
+    remedy = Remedy.WAIT
+    advice = "fetchd tries again by itself; 'fetchd alerts test' tries it now."

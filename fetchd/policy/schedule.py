@@ -6,8 +6,8 @@
     "manual"                        only when somebody asks
 
 A crontab's weekday 0 and 7 are both Sunday, and where day and weekday are both restricted
-either is enough, as in Vixie's cron; libraries differ there, so the numbers become names
-here and `Cron.either` tells the other.
+either is enough, as in Vixie's cron; libraries differ there, so nothing of a line's text is
+left to them. What the values mean for the clock: `policy.crontab` and `policy.timing`.
 """
 
 import re
@@ -18,6 +18,7 @@ from fetchd.values import Struct
 SHORTEST = timedelta(seconds=10)  # nobody's server likes more
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # days that a month has at most
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _FIELDS = (  # crontab(5): name, least, greatest, names
     ("minute", 0, 59, ()),
@@ -32,28 +33,33 @@ _NICKNAMES = {
     "@midnight": "0 0 * * *",
     "@weekly": "0 0 * * 0",
     "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
 }
 
 
 class Every(Struct, frozen=True):
-    """At an interval, from the end of what came before."""
+    """At an interval, from begin to begin; a sync that lasts longer leaves out what it missed."""
 
     interval: timedelta
 
 
 class Cron(Struct, frozen=True):
-    """Fields of a crontab line; months are numbers, weekdays names, "*" is any."""
+    """A line of crontab(5), understood; the numbers of each field ascend, Sunday is 0.
 
-    minute: str
-    hour: str
-    day: str
-    month: str
-    weekday: str
+    `either`: a day that fits one of day and weekday is enough. `rhythm`: minute or hour was
+    written with a star, so the line means a beat and not moments of the day; when the clocks
+    change, a beat goes on, while a moment comes exactly once.
+    """
 
-    @property
-    def either(self) -> bool:
-        """Whether a day that fits one of day and weekday is enough."""
-        return self.day != "*" and self.weekday != "*"
+    line: str  # as written, for people
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    days: tuple[int, ...]
+    months: tuple[int, ...]
+    weekdays: tuple[int, ...]
+    either: bool = False
+    rhythm: bool = False
 
 
 class Push(Struct, frozen=True):
@@ -66,7 +72,8 @@ class Manual(Struct, frozen=True):
     """Only when somebody asks."""
 
 
-Schedule = Every | Cron | Push | Manual
+Timed = Every | Cron  # what a clock decides
+Schedule = Timed | Push | Manual
 
 
 class Hours(Struct, frozen=True):
@@ -84,15 +91,21 @@ class Hours(Struct, frozen=True):
 
 def cron_of(text: str) -> Cron:
     """A line of crontab(5); ValueError says what is allowed."""
-    fields = _NICKNAMES.get(text.strip().lower(), text).lower().split()
+    line = " ".join(text.lower().split())
+    fields = _NICKNAMES.get(line, line).split()
     if len(fields) != len(_FIELDS):
         raise ValueError('five fields as in crontab(5): "minute hour day month weekday"')
-    return Cron(*(_field(text, *rule) for text, rule in zip(fields, _FIELDS, strict=True)))
+    minutes, hours, days, months, weekdays = map(_field, fields, _FIELDS)
+    minute, hour, day, _, weekday = ("*" in field for field in fields)
+    either = not day and not weekday
+    if not either and days[0] > max(_LONGEST[month - 1] for month in months):
+        raise ValueError("a day that the month has")
+    return Cron(line, minutes, hours, days, months, weekdays, either, minute or hour)
 
 
 def hours_of(text: str) -> Hours:
     """ "22:00-06:30"; ValueError says what is allowed."""
-    found = re.fullmatch(r"\s*(\d\d?):(\d\d)\s*-\s*(\d\d?):(\d\d)\s*", text)
+    found = re.fullmatch(r"\s*(\d\d?):(\d\d)\s*-\s*(\d\d?):(\d\d)\s*", text, re.ASCII)
     try:
         begin, end = (time(int(h), int(m)) for h, m in ((found[1], found[2]), (found[3], found[4])))  # type: ignore[index]
     except (TypeError, ValueError):
@@ -102,17 +115,18 @@ def hours_of(text: str) -> Hours:
     return Hours(begin, end)
 
 
-def _field(text: str, name: str, least: int, greatest: int, names: tuple[str, ...]) -> str:
-    """One field, checked, in the words that `Cron` promises."""
-    parts = [_part(part, name, least, greatest, names) for part in text.split(",")]
-    return (
-        "*"
-        if "*" in parts
-        else ",".join(dict.fromkeys(p for part in parts for p in part.split(",")))
-    )
+_Rule = tuple[str, int, int, tuple[str, ...]]
 
 
-def _part(text: str, name: str, least: int, greatest: int, names: tuple[str, ...]) -> str:
+def _field(text: str, rule: _Rule) -> tuple[int, ...]:
+    """Which numbers one field allows."""
+    chosen = {number for part in text.split(",") for number in _part(part, *rule)}
+    if rule[0] == "weekday":
+        chosen = {day % 7 for day in chosen}
+    return tuple(sorted(chosen))
+
+
+def _part(text: str, name: str, least: int, greatest: int, names: tuple[str, ...]) -> range:
     span, slash, step = text.partition("/")
     if slash and not (step.isascii() and step.isdigit() and 0 < int(step) <= greatest):
         raise ValueError(f"a step from 1 to {greatest} behind / in the field of the {name}")
@@ -128,12 +142,7 @@ def _part(text: str, name: str, least: int, greatest: int, names: tuple[str, ...
             last = 7  # fri-sun
         if last < first:
             raise ValueError(f"a range that begins before it ends in the field of the {name}")
-    if span == "*" and step in ("", "1"):
-        return "*"
-    chosen = range(first, last + 1, int(step) if slash else 1)
-    if name == "weekday":
-        return ",".join(dict.fromkeys(_WEEKDAYS[day] for day in chosen))
-    return ",".join(map(str, chosen))
+    return range(first, last + 1, int(step) if slash else 1)
 
 
 def _number(text: str, name: str, least: int, greatest: int, names: tuple[str, ...]) -> int:

@@ -4,8 +4,8 @@
 ways to all servers have in common, `oauth2`, `running`, `alerts` and `budgets` what the service
 needs besides, `values` how durations, sizes, addresses and paths are written, `environment` how
 variables override the file, `checks` (with `check_logins`, `check_destinations`, `check_loops`,
-`check_routes` and `check_running`) what must fit together, `problems`, `families` and `lines` how
-mistakes are told, `load` joins them.
+`check_routes`, `check_running` and `check_provider`) what must fit together, `problems`,
+`families` and `lines` how mistakes are told, `load` joins them.
 """
 
 from fetchd.settings.account import Account, ImapAccount, Pop3Account

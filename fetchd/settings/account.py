@@ -92,6 +92,12 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _included(text: str) -> str:
+    if pattern(text).excludes:
+        raise ValueError('a pattern without "!"; the last one that fits a mailbox decides')
+    return text
+
+
 def _target(text: str) -> str:
     role = role_called(text)
     if is_inbox(text) or role == "\\Inbox":
@@ -111,7 +117,7 @@ class AccountTable(Login):
     connections: Annotated[Whole, Field(ge=1, le=15)] = 2
     compress: bool = True
     full_pass: Duration = timedelta(days=1)
-    mailbox_schedules: dict[Annotated[Text, AfterValidator(_pattern)], MailboxSchedule] = Field(
+    mailbox_schedules: dict[Annotated[Text, AfterValidator(_included)], MailboxSchedule] = Field(
         default={}
     )
 

@@ -40,6 +40,9 @@ def _of_line(path: Path, table: dict[str, Any]) -> Found:
     for key in ("bind_address", "ip"):
         if "tunnel" in table and key in table:
             yield (*path, key), "found tunnel too, which makes the connection itself"
+    address, ip = table.get("bind_address"), table.get("ip")
+    if isinstance(address, str) and ip in ("4", "6") and (":" in address) != (ip == "6"):
+        yield (*path, "ip"), f'found "{ip}", and bind_address = "{address}" is of the other kind'
 
 
 def _of_oauth2(path: Path, table: dict[str, Any], auth: object) -> Found:

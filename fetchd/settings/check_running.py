@@ -5,6 +5,7 @@ from typing import Any
 
 from fetchd.settings.check_logins import Found, Path
 from fetchd.settings.check_routes import names, unknown
+from fetchd.settings.server import KEYS
 
 _CHANNELS = ("destinations", "apprise", "apprise_file", "webhooks", "webhooks_file", "command")
 
@@ -28,7 +29,7 @@ def of_alerts(alerts: object, destinations: dict[str, Any]) -> Found:
 
 def of_tokens(tokens: object) -> Found:
     """One key at most."""
-    keys = [key for key in ("key_file", "key_env", "key_credential") if key in _table(tokens)]
+    keys = [key for key in KEYS if key in _table(tokens)]
     if len(keys) > 1:
         yield ("tokens", keys[1]), f"found {', '.join(keys)}, allowed: one of them"
 

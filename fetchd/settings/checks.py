@@ -12,6 +12,7 @@ from typing import Any
 from fetchd.settings.check_destinations import of_destination, same_path
 from fetchd.settings.check_logins import Found, Path, of_login
 from fetchd.settings.check_loops import loops
+from fetchd.settings.check_provider import of_budgets, of_provider
 from fetchd.settings.check_routes import names, of_routes, unknown
 from fetchd.settings.check_running import of_account, of_alerts, of_tokens
 
@@ -29,6 +30,7 @@ def contradictions(data: dict[str, Any], folder: FilePath) -> Found:
     yield from loops(accounts, destinations)
     yield from of_alerts(data.get("alerts"), destinations)
     yield from of_tokens(data.get("tokens"))
+    yield from of_budgets(data.get("budgets"), (*accounts.values(), *destinations.values()))
     rows = data.get("routes")
     yield from of_routes(rows if isinstance(rows, list) else [], accounts, destinations)
 
@@ -36,6 +38,7 @@ def contradictions(data: dict[str, Any], folder: FilePath) -> Found:
 def _of_account(path: Path, account: dict[str, Any], destinations: dict[str, Any]) -> Found:
     yield from of_login(path, account, needed=True)
     yield from of_account(path, account)
+    yield from of_provider(path, account.get("provider"))
     for name in names(account.get("deliver_to")):
         if name not in destinations:
             yield (*path, "deliver_to"), unknown(name, destinations)

@@ -22,7 +22,7 @@ from fetchd.policy.retention import Window
 from fetchd.settings.account import AccountTable, Pop3Account, WindowTable
 from fetchd.settings.destination import DestinationTable, MaildirDestination
 from fetchd.settings.model import Settings
-from fetchd.settings.server import SECRETS, SRS_SECRETS
+from fetchd.settings.server import CLIENT_SECRETS, KEYS, SECRETS, SRS_SECRETS
 
 PREFIX = "FETCHD_"
 NO_SETTING = {"FETCHD_CONFIG"}
@@ -34,7 +34,7 @@ WHOLE: dict[type, type[BaseModel]] = {
 }
 _NAMED = ("accounts", "destinations")
 _ARGUMENTS = ("password_command", "command", "tunnel")  # lists whose members may hold commas
-_SOURCES = ((*SECRETS, "oauth2"), SRS_SECRETS)  # of one secret each
+_SOURCES = ((*SECRETS, "oauth2"), SRS_SECRETS, CLIENT_SECRETS, KEYS)  # of one secret each
 Path = tuple[str, ...]
 Merged = dict[str, Any]
 
@@ -43,7 +43,7 @@ def override(data: Merged, environ: Mapping[str, str]) -> tuple[dict[Path, str],
     """Write what `environ` sets into `data`; which variable set which key, and problems."""
     origins: dict[Path, str] = {}
     problems: list[str] = []
-    exempt = NO_SETTING | _names_of_secrets(data)
+    exempt = NO_SETTING | _names_of_secrets(data, environ)
     # Shorter names first: a variable for a whole table, then those for its keys.
     for variable in sorted(environ, key=lambda name: (name.count("__"), name)):
         if not variable.startswith(PREFIX) or variable in exempt:
@@ -61,22 +61,35 @@ def override(data: Merged, environ: Mapping[str, str]) -> tuple[dict[Path, str],
 
 def _displace(data: Merged, path: Path, origins: Mapping[Path, str]) -> None:
     """A secret's source given by the environment takes the place of the file's."""
-    if len(path) != 3 or path[0] not in _NAMED:
-        return
-    sources = next((group for group in _SOURCES if path[2] in group), ())
-    named = data.get(path[0])
-    table = named.get(path[1]) if isinstance(named, dict) else None
+    if path[0] in _NAMED and len(path) > 3:
+        _displace(data, path[:3], origins)  # a key of its oauth2 stands for all of that
+    sources = next((group for group in _SOURCES if path[-1] in group), ())
+    table: object = data
+    for part in path[:-1]:
+        table = table.get(part) if isinstance(table, dict) else None
     if isinstance(table, dict):
         for key in sources:
-            if (*path[:2], key) not in origins:
+            if key != path[-1] and (*path[:-1], key) not in origins:
                 table.pop(key, None)
 
 
-def _names_of_secrets(data: Merged) -> set[str]:
-    """Variables that hold a password by the user's own choice (password_env)."""
+def _names_of_secrets(data: Merged, environ: Mapping[str, str]) -> set[str]:
+    """Variables that hold a secret by the user's own choice (password_env, key_env)."""
+    by_environment = {
+        text
+        for name, text in environ.items()
+        if name.startswith(PREFIX) and name.endswith(("__PASSWORD_ENV", "__KEY_ENV"))
+    }
     found = [data.get(section) for section in _NAMED]
     tables = [t for named in found if isinstance(named, dict) for t in named.values()]
-    return {str(t["password_env"]) for t in tables if isinstance(t, dict) and "password_env" in t}
+    tables.append(data.get("tokens"))
+    return by_environment | {
+        str(table[key])
+        for table in tables
+        if isinstance(table, dict)
+        for key in ("password_env", "key_env")
+        if key in table
+    }
 
 
 def _resolve(name: str, data: object) -> tuple[Path, Any]:

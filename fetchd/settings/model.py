@@ -9,6 +9,7 @@ of its table, a line in the example, a row in the README.
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -56,6 +57,14 @@ class Log(Table):
     transcript: bool = False
 
 
+def _password_in(text: str) -> str:
+    """That of a URL (of a proxy, say), which libraries may show without the rest."""
+    try:
+        return unquote(urlsplit(text).password or "")
+    except ValueError:
+        return ""
+
+
 class Settings(BaseSettings):
     """The whole settings file. Build it by `fetchd.settings.load`, which also checks it."""
 
@@ -97,7 +106,8 @@ class Settings(BaseSettings):
         issued = [getattr(table, "oauth2", None) for table in tables]
         held += [oauth2.client_secret for oauth2 in issued if oauth2 is not None]
         held += [*self.alerts.apprise, *self.alerts.webhooks]
-        return tuple(secret.get_secret_value() for secret in held if secret is not None)
+        texts = [secret.get_secret_value() for secret in held if secret is not None]
+        return (*texts, *filter(None, map(_password_in, texts)))
 
     @classmethod
     def settings_customise_sources(

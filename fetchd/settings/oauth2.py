@@ -1,6 +1,6 @@
 """OAuth2 in place of a password: who issues the tokens, and where they are kept.
 
-`provider` fills in the endpoints and scopes of those that `auth.presets` knows; with
+`provider` fills in the endpoints and scopes of those that `auth.issuers` knows; with
 "custom" all are given here.
 """
 
@@ -35,6 +35,7 @@ class OAuth2(Table):
     authorization_endpoint: Endpoint | None = None
     token_endpoint: Endpoint | None = None
     device_endpoint: Endpoint | None = None
+    revocation_endpoint: Endpoint | None = None
     redirect_port: Annotated[Whole, Field(ge=0, le=65535)] = 0  # 0: whichever is free
 
 

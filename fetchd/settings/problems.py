@@ -18,7 +18,11 @@ from fetchd.telemetry import printable
 
 Path = tuple[str, ...]
 
-_UNSHOWN = ("password", "srs_secret", "command")  # what begins so holds a secret, or may
+# What begins so holds a secret, or may.
+_UNSHOWN = (
+    "password", "srs_secret", "client_secret", "proxy", "apprise", "webhooks", "command", "tunnel",
+)  # fmt: skip
+_SECRETIVE = ("alerts", "oauth2")  # tables that, in one variable, hold one
 # What pydantic says in Python's words.
 _IN_WORDS = {
     "bool_parsing": "true or false",
@@ -67,7 +71,7 @@ def describe(error: ErrorDetails, data: Mapping[str, Any]) -> tuple[Path, str]:
         case "value_error":
             allowed = str(error["ctx"]["error"])
         case "string_pattern_mismatch":
-            credential = path[-1] == "password_credential"
+            credential = path[-1].endswith("_credential")
             allowed = f"text without {'/' if credential else 'control characters'}"
         case kind:
             allowed = _IN_WORDS.get(kind) or error["msg"].removeprefix("Input should be ")
@@ -142,9 +146,10 @@ def _not_a_choice(path: Path, found: object, expected: str) -> str:
 
 def _shown(path: Path, found: object) -> str:
     # A whole account or destination given in one variable may hold its password.
-    if len(path) <= 2 and path[0] in FAMILIES:
+    if (len(path) <= 2 and path[0] in FAMILIES) or path[-1] in _SECRETIVE:
         return "found something that is no table"
-    if any(part.startswith(_UNSHOWN) for part in path[2:]):
+    keys = path[2:] if path[0] in FAMILIES else path  # and no NAME
+    if any(part.startswith(_UNSHOWN) for part in keys):
         return "found something else (not shown)"
     match found:
         case bool():

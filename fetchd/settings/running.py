@@ -23,6 +23,8 @@ from fetchd.policy.schedule import (
 )
 from fetchd.settings.values import Duration, Table, Text, in_time
 
+MOST_JITTER = timedelta(hours=1)
+
 _SCHEDULE = 'an interval such as "5m", a crontab line, "idle" or "manual"'
 
 
@@ -81,22 +83,28 @@ def _clock(value: object) -> time:
 def _zone(text: str) -> str:
     try:
         ZoneInfo(text)
-    except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError
-        raise ValueError('a time zone such as "Europe/Berlin"') from None
-    except KeyError:
+    except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
         raise ValueError('a time zone such as "Europe/Berlin"') from None
     return text
 
 
+def _jitter(span: timedelta) -> timedelta:
+    if span > MOST_JITTER:
+        raise ValueError('an hour at most, such as "30s"')
+    return span
+
+
 def _listen(value: object) -> str:
     text = value if isinstance(value, str) else ""
-    if text == "off" or re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]/]+):\d{1,5}", text):
+    found = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[^\s:\[\]/]+):(\d{1,5})", text)
+    if text == "off" or (found and int(found[1]) <= 65535):
         return text
     raise ValueError('"off", or an address and a port such as "127.0.0.1:9488"')
 
 
 ScheduleValue = Annotated[Schedule, PlainValidator(schedule)]
 MailboxSchedule = Annotated[Schedule, PlainValidator(schedule), AfterValidator(_not_pushed)]
+Jitter = Annotated[Duration, AfterValidator(_jitter)]
 CronLine = Annotated[Cron, PlainValidator(_cron)]
 QuietHours = Annotated[Hours, PlainValidator(_hours)]
 TimeOfDay = Annotated[time, BeforeValidator(_clock)]
@@ -107,13 +115,13 @@ Listen = Annotated[str, BeforeValidator(_listen)]
 class Service(Table):
     """`fetchd serve`: what accounts do not say for themselves, and the service's own habits.
 
-    `jitter` None: a tenth of an interval, and half a minute of a crontab line. `stalled`: a
-    sync that makes no progress for so long is ended. `drain`: how long a stop waits for what
-    is under way.
+    `jitter` None: a tenth of an interval, a minute at most, and half a minute of a crontab
+    line; never more than half the way to what comes next. `stalled`: a sync that makes no
+    progress for so long is ended. `drain`: how long a stop waits for what is under way.
     """
 
     schedule: ScheduleValue = Every(timedelta(minutes=5))
-    jitter: Duration | None = None
+    jitter: Jitter | None = None
     quiet_hours: QuietHours | None = None
     timezone: Zone | None = None
     maintenance: CronLine = cron_of("30 3 * * *")

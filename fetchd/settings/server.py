@@ -36,6 +36,7 @@ SECRETS = (
 )
 SRS_SECRETS = ("srs_secret", "srs_secret_file")
 CLIENT_SECRETS = ("client_secret", "client_secret_file")
+KEYS = ("key_file", "key_env", "key_credential")  # of [tokens]
 # Those that stand in the settings themselves; a proxy's URL may hold a password.
 WRITTEN_SECRETS = frozenset({"password", "srs_secret", "proxy"})
 # SASL mechanisms go by their names; "user" is USER and PASS, "login-command" IMAP's LOGIN.
@@ -72,7 +73,8 @@ class Named(Table):
 
 def _proxy(url: SecretStr) -> SecretStr:
     scheme, there, rest = url.get_secret_value().partition("://")
-    if scheme not in PROXIES or not there or not re.fullmatch(r"[^\s/]+:\d{1,5}/?", rest):
+    found = re.fullmatch(r"[^\s/]+:(\d{1,5})/?", rest)
+    if scheme not in PROXIES or not there or not found or not 0 < int(found[1]) <= 65535:
         raise ValueError('a URL such as "socks5://user:password@127.0.0.1:1080" or "http://…:3128"')
     return url
 

@@ -12,7 +12,7 @@ from fetchd.policy.routing import Action
 from fetchd.settings import ImapAccount, load
 from fetchd.settings.destination import KINDS
 from fetchd.settings.routes import RouteTable
-from fetchd.settings.server import SECRETS, SRS_SECRETS
+from fetchd.settings.server import CLIENT_SECRETS, KEYS, SECRETS, SRS_SECRETS
 from tests.settings.files import APPEND, GOOD, IMAP, MBOX, SMTP, problems, written
 
 
@@ -38,11 +38,15 @@ def test_the_environment_overrides_whatever_the_case_of_the_name(tmp_path: Path)
 
 def test_every_setting_can_be_given_by_the_environment(tmp_path: Path) -> None:
     environ = {f"FETCHD_{name.upper()}": text for name, text in GIVEN.items()}
+    environ["FETCHD_KEY__OF_MINE"] = "no setting, but the key that tokens.key_env names"
     settings = load(written(tmp_path, GOOD), environ)
     pop3, imap = settings.accounts["my-work"], settings.accounts["new"]
     tables = {
         "accounts__my_work__": pop3, "accounts__new__": imap, "limits__": settings.limits,
-        "archive__": settings.archive, "log__": settings.log,
+        "archive__": settings.archive, "log__": settings.log, "web__": settings.web,
+        "service__": settings.service, "alerts__": settings.alerts, "tokens__": settings.tokens,
+        "budgets__gmail__": settings.budgets["gmail"],
+        "accounts__tunnelled__oauth2__": settings.accounts["tunnelled"].oauth2,
         **{f"destinations__{name}__": table for name, table in settings.destinations.items()},
     }  # fmt: skip
     given: dict[type, set[str]] = {}
@@ -52,7 +56,7 @@ def test_every_setting_can_be_given_by_the_environment(tmp_path: Path) -> None:
                 given.setdefault(type(table), set()).add(name)
                 assert field.is_required() or getattr(table, name) != field.default, prefix + name
     for kind, names in given.items():
-        assert kind.model_fields.keys() - names <= {*SECRETS, *SRS_SECRETS}
+        assert kind.model_fields.keys() - names <= {*ONE_OF, "provider"}
     assert set(KINDS.values()) <= given.keys()
     assert pop3.password_command == ("pass", "show")
     assert pop3.password_env is None
@@ -62,21 +66,64 @@ def test_every_setting_can_be_given_by_the_environment(tmp_path: Path) -> None:
     assert settings.routes == (RouteTable(action=Action.SKIP),)
 
 
+# Of these a table has one; and a line that goes through a proxy goes through no tunnel.
+ONE_OF = (*SECRETS, *SRS_SECRETS, *CLIENT_SECRETS, *KEYS, "oauth2", "tunnel")
 WAY = {
     "host": "b", "port": "9", "tls": "starttls", "username": "v",
     "password_command": '["pass", "show, or tell"]', "timeouts": '{connect = "9s"}',
     "ca_file": "c", "fingerprint": "0" * 64, "client_certificate": "c", "min_tls": "1.3",
-    "allow_plaintext_auth": "true",
+    "allow_plaintext_auth": "true", "proxy": "socks5://u:p@h:1", "bind_address": "192.0.2.7",
+    "ip": "4",
 }  # fmt: skip
 COMMON = WAY | {
     "password_command": '["pass", "show"]', "deliver_to": '["d"]', "first_sync": "archive",
     "leave_on_server": "none", "retire_share": "0.1", "max_message_size": "9MB",
+    "schedule": "*/10 8-20 * * mon-fri", "quiet_hours": "22:00-06:00", "provider": "gmail",
 }  # fmt: skip
 POP3_ONLY = {"protocol": "pop3", "auth": "user"}
 IMAP_ONLY = {
     "protocol": "imap", "auth": "login-command", "mailboxes": "!Junk, [Gmail]/**",
     "retire_to": "Old", "connections": "3", "compress": "no", "full_pass": "2h",
+    "mailbox_schedules": '{"Lists/**" = "6h"}',
 }  # fmt: skip
+# Which of them leads to another is not said twice.
+TUNNEL = {"protocol": "pop3", "host": "b", "username": "v", "tunnel": '["ssh", "-W", "b,c"]'}
+OAUTH2 = {
+    "client_id": "c", "client_secret": "hush", "tenant": "t",
+    "scopes": "mail, offline", "authorization_endpoint": "https://a/b",
+    "token_endpoint": "https://a/c", "device_endpoint": "https://a/d",
+    "revocation_endpoint": "https://a/e", "redirect_port": "9",
+}  # fmt: skip
+RUNNING = {
+    "service__schedule": "idle",
+    "service__jitter": "9s",
+    "service__quiet_hours": "22:00-06:00",
+    "service__timezone": "Europe/Berlin",
+    "service__maintenance": "@daily",
+    "service__stalled": "9m",
+    "service__drain": "9s",
+    "web__listen": "off",
+    "alerts__destinations": "d, smtp",
+    "alerts__apprise": '["mailto://u:p@h?a=b,c"]',
+    "alerts__apprise_file": "a",
+    "alerts__webhooks": '["https://h/x"]',
+    "alerts__webhooks_file": "w",
+    "alerts__command": '["page", "a,b"]',
+    "alerts__ignore": "disk, no success",
+    "alerts__no_success_for": "2d",
+    "alerts__disk_free": "2GB",
+    "alerts__expiry": "2d",
+    "alerts__digest": "08:00",
+    "tokens__store": "keyring",
+    "tokens__folder": "t",
+    "tokens__key_env": "FETCHD_KEY__OF_MINE",
+    "budgets__gmail__download_per_day": "9MB",
+    "budgets__gmail__upload_per_day": "9MB",
+    "budgets__gmail__logins_per_hour": "9",
+    "budgets__gmail__connections": "9",
+    "budgets__gmail__poll_floor": "9m",
+    "budgets__gmail__shared": "host",
+}
 PLACE = {"duplicates": "skip", "first_sync": "archive"}
 REMOTE = PLACE | {"give_up_after": "1d", "max_per_minute": "9", "max_connections": "9"}
 TRANSFER = REMOTE | WAY | {
@@ -109,7 +156,9 @@ GIVEN = {
     "data_dir": "x", "limits__connections": "2", "limits__connections_per_host": "1",
     "archive__keep": "9d", "archive__segment_size": "9MB",
     "log__level": "debug", "log__format": "json", "log__transcript": "true",
-    "routes": '[{action = "skip"}]',
+    "routes": '[{action = "skip"}]', **RUNNING,
+    **{f"accounts__tunnelled__{name}": text for name, text in TUNNEL.items()},
+    **{f"accounts__tunnelled__oauth2__{name}": text for name, text in OAUTH2.items()},
     **{f"accounts__my_work__{name}": text for name, text in (COMMON | POP3_ONLY).items()},
     **{f"accounts__new__{name}": text for name, text in (COMMON | IMAP_ONLY).items()},
     **{

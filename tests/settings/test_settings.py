@@ -16,13 +16,19 @@ from pydantic_core import PydanticUndefined
 from fetchd.errors import SettingsError
 from fetchd.policy.retention import Window, fingerprint
 from fetchd.settings import (
+    Alerts,
     Archive,
+    Budget,
     ImapAccount,
     Limits,
     Log,
+    OAuth2,
     Pop3Account,
     Server,
+    Service,
     Settings,
+    Tokens,
+    Web,
     load,
 )
 from fetchd.settings.account import WindowTable, by_protocol
@@ -37,8 +43,21 @@ EXAMPLE = Path(__file__).parents[2] / "settings.example.toml"
 def test_the_example_loads_and_every_default_in_it_is_the_default() -> None:
     example = load(EXAMPLE, {})
     text = EXAMPLE.read_text()
-    for model in (Settings, Pop3Account, ImapAccount, *KINDS.values(), RouteTable, Limits, Archive,
-                  Log, WindowTable, TransferTimeouts):  # fmt: skip
+    for model in (
+        Settings,
+        Pop3Account,
+        ImapAccount,
+        *KINDS.values(),
+        RouteTable,
+        Limits,
+        Archive,
+        Log,
+        WindowTable,
+        TransferTimeouts,
+        OAuth2,
+        Budget,
+        *RUNNING.values(),
+    ):
         for field in model.model_fields:
             assert re.search(rf"\b{field}\b", text), field
     shown = shown_by_the_example()
@@ -50,6 +69,12 @@ def test_the_example_loads_and_every_default_in_it_is_the_default() -> None:
     needed = {"protocol": "pop3", "host": "h", "username": "u"}
     # What an account says of its first sync has no default: each destination has its own.
     assert by_protocol(pop3 | needed | {"first_sync": None}) == by_protocol(needed)
+    for key, model in RUNNING.items():
+        assert defaults(model) <= shown[key].keys()
+        assert model(**shown[key]) == model()
+    oauth2 = {"client_id": "x"} | shown["accounts"]["office"]["oauth2"]
+    assert defaults(OAuth2) - {"provider"} <= oauth2.keys()
+    assert OAuth2(**oauth2) == OAuth2(client_id="x")
     for key, model in (("archive", Archive), ("limits", Limits), ("log", Log)):
         assert shown[key].keys() == model.model_fields.keys()
         assert model(**shown[key]) == model()
@@ -58,6 +83,14 @@ def test_the_example_loads_and_every_default_in_it_is_the_default() -> None:
     assert RouteTable(**route) == RouteTable()
     assert example.accounts["work"].name == "work"
     assert isinstance(example.accounts["private"], ImapAccount)
+
+
+RUNNING: dict[str, type[BaseModel]] = {
+    "service": Service,
+    "web": Web,
+    "alerts": Alerts,
+    "tokens": Tokens,
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -99,7 +132,7 @@ def uncommented(lines: list[str]) -> Iterator[str]:
 
 def defaults(model: type[BaseModel]) -> set[str]:
     """The settings that have a default which can be written down."""
-    unsaid = (None, (), PydanticUndefined)
+    unsaid = (None, (), {}, PydanticUndefined)
     fields = model.model_fields.items()
     return {name for name, f in fields if not f.is_required() and f.default not in unsaid}
 
@@ -109,7 +142,11 @@ SAMPLES = (
     "# leave_on_server = {", '# mailboxes = ["*",', '# folder = "{', "# max_per_minute",
     "# address", "# srs_", "# helo", "# socket", "# fallback", "# account", '# mailbox = "L',
     '# sender = "*', "# recipient =", "# subject", "# header", "# larger", "# smaller",
-    "# duplicate =", "# deliver_to", "# label",
+    "# duplicate =", "# deliver_to", "# label", "# proxy", "# tunnel", "# bind", "# quiet",
+    '# schedule = "10m"', "# provider", "# mailbox_schedules", "# scopes", "# authorization",
+    "# token_", "# device", "# revocation", "# download", "# upload", "# logins", "# poll",
+    "# shared", "# jitter", "# timezone", "# apprise", "# webhooks", "# command", "# digest",
+    '# folder = "~', "# key_",
 )  # fmt: skip
 
 
@@ -199,7 +236,7 @@ def test_values(tmp_path: Path) -> None:
         (GOOD + 'mailboxs = ["*"]', ('mailboxs: unknown key (did you mean "mailboxes", which is '
          'for protocol = "imap"?)')),
         (GOOD + "zzzzzzz = 1", "allowed: protocol, host, port, tls, username, password, "),
-        (GOOD + "zzzzzzz = 1", "retire_share, max_message_size$"),
+        (GOOD + "zzzzzzz = 1", "max_message_size, schedule, quiet_hours, provider$"),
         (IMAP + 'mailboxs = ["*"]', 'unknown key (did you mean "mailboxes"?)'),
         (GOOD + 'leave_on_server = {newest = 1, flagged = "keep"}',
          'leave_on_server.flagged: flagged is for protocol = "imap"'),
