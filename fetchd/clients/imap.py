@@ -255,12 +255,16 @@ class ImapClient(Conversation):
             raise error
         deflate = self._deflate
         data = deflate.unpack() if deflate is not None and deflate.more else b""
+        packed = 0
         while not data:  # a packet may hold too little to inflate
             data = await self._read(purpose, self._timeout if timeout is None else timeout)
             if self._deflate is not None:
+                packed += len(data)
                 data = self._deflate.unpack(data)
             if not data:
                 self._check_pace(purpose)
+        if self._deflate is not None:  # providers count what they send before it is packed
+            self.stream.meter.received += len(data) - packed
         kept: list[Event] = []
         received = self.protocol.receive(data)
         match received[-1:]:

@@ -8,13 +8,10 @@ To treat one more code, put it into a set below.
 """
 
 import re
-from datetime import timedelta
 
-from fetchd.clients.refusals import is_passing, not_authenticated
+from fetchd.clients.refusals import hint, is_crowded, is_passing, not_authenticated
 from fetchd.errors import AccountRefused, FetchdError, MailboxUnavailable, ServerUnavailable
 from fetchd.protocol.imap.types import Code
-
-LONGEST_WAIT = timedelta(minutes=5)  # of a server's own hint (quirk 69)
 
 _PASSWORD = {"AUTHENTICATIONFAILED", "EXPIRED"}
 _OWNER = {"AUTHORIZATIONFAILED", "CONTACTADMIN"}
@@ -23,8 +20,11 @@ _ENCRYPT = {"PRIVACYREQUIRED", "ENCRYPTIONNEEDED"}
 _PASSING = {"UNAVAILABLE", "INUSE", "LIMIT", "OVERQUOTA", "THROTTLED", "SERVERBUG"}
 # These two are about the mailbox or the message that was asked for (RFC 5530 §3, quirk 39).
 _NARROW = {"INUSE", "SERVERBUG"}
+# At a login these say that we are too many, or too fast: fewer connections, and slower.
+_CROWDED = {"LIMIT", "THROTTLED"}
 _WIDE = re.compile(
-    r"not connected|too many (?:simultaneous|connections)|(?:rate|bandwidth) limit|throttl",
+    r"not connected|too many (?:simultaneous|connections)|(?:rate|bandwidth) limit|throttl"
+    r"|exceeded \w+(?: or \w+)? limits?",
     re.IGNORECASE,
 )
 _NO_COMMAND = re.compile(
@@ -35,11 +35,6 @@ _NO_COMMAND = re.compile(
 _NONEXISTENT = re.compile(
     r"(?:does ?n[o']t|not) exist|non-?exist|no such mailbox|unknown mailbox", re.IGNORECASE
 )
-# Exchange: "Suggested Backoff Time: 299923 Milliseconds"; others: "try again in 30 seconds"
-_HINT = re.compile(
-    r"(?:back ?off|retry|try again|wait)[^0-9]{0,40}([0-9]{1,9})\s*(ms|milli|s|m|h)", re.IGNORECASE
-)
-_UNITS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def server_refusal(code: Code | None, text: str, what: str) -> FetchdError:
@@ -47,13 +42,14 @@ def server_refusal(code: Code | None, text: str, what: str) -> FetchdError:
     sentence = f"{what}: {text}" if text else what
     match code.name if code else "":
         case name if name in _PASSWORD:
-            return not_authenticated(text, sentence)
+            return not_authenticated(text, sentence, coded=True)
         case name if name in _ENCRYPT:
             return not_authenticated("TLS", sentence)
         case name if name in _OWNER:
             return AccountRefused(sentence)
         case _:
-            return ServerUnavailable(sentence, wait=hint(text))
+            crowded = is_crowded(text) or (code is not None and code.name in _CROWDED)
+            return ServerUnavailable(sentence, wait=hint(text), crowded=crowded)
 
 
 def login_refusal(code: Code | None, text: str, what: str) -> FetchdError:
@@ -80,14 +76,6 @@ def is_not_understood(code: Code | None, text: str) -> bool:
 def is_nonexistent(code: Code | None, text: str) -> bool:
     """Whether a mailbox is not there; Dovecot 2.3 says so in words alone."""
     return (code is not None and code.name == "NONEXISTENT") or bool(_NONEXISTENT.search(text))
-
-
-def hint(text: str) -> timedelta | None:
-    """How long the server wants to be left alone, as far as its words say so."""
-    found = _HINT.search(text)
-    if found is None:
-        return None
-    return min(timedelta(seconds=int(found[1]) * _UNITS[found[2].lower()]), LONGEST_WAIT)
 
 
 def _worded(text: str) -> str:

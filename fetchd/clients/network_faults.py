@@ -48,6 +48,11 @@ _NETWORK_FAULTS = {
     errno.ECONNREFUSED: ("refused the connection", "Check host and port: nobody listens there."),
     errno.ENETUNREACH: ("is unreachable: no route", "Check this machine's network."),
     errno.EHOSTUNREACH: ("is unreachable: no route", "Check this machine's network."),
+    errno.ENETDOWN: ("is unreachable: the network is down", "Check this machine's network."),
+    errno.EADDRNOTAVAIL: (
+        "cannot be reached from here: no such address",
+        "Check bind_address, and this machine's network.",
+    ),
     errno.ETIMEDOUT: ("did not answer", "Check host, port and firewalls."),
     errno.ECONNRESET: ("cut the connection", None),
     errno.EPIPE: ("cut the connection", None),
@@ -57,13 +62,19 @@ _NETWORK_FAULTS = {
 }
 
 
+_OTHER_FAMILY = {getattr(socket, "EAI_ADDRFAMILY", None), getattr(socket, "EAI_NODATA", None)}
+# What is wrong here, and not at the other end: every server is out of reach by it.
+# EHOSTUNREACH is not among them: that host may just be switched off.
+_OURS = {errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+
+
 @contextmanager
-def network_faults(where: str, awaited: str) -> Iterator[None]:
-    """Translate what the network does to us into sentences."""
+def network_faults(where: str, awaited: str, advice: str | None = None) -> Iterator[None]:
+    """Translate what the network does to us into sentences; `advice` in place of our own."""
     try:
         yield
     except TimeoutError as error:
-        raise ConnectionFailed(f"{where} did not give {awaited}") from error
+        raise ConnectionFailed(f"{where} did not give {awaited}", advice=advice) from error
     except ssl.SSLCertVerificationError as error:
         what, advice = _CERTIFICATE_FAULTS.get(error.verify_code, (error.verify_message, None))
         raise TlsFailed(f"the certificate of {where} {what}", advice=advice) from error
@@ -72,17 +83,37 @@ def network_faults(where: str, awaited: str) -> Iterator[None]:
         sentence, advice = _TLS_FAULTS.get(error.reason or "", unknown)
         raise TlsFailed(f"{where} {sentence}", advice=advice) from error
     except (socket.gaierror, UnicodeError) as error:  # UnicodeError: no name by IDNA's rules
-        host = where.rsplit(":", 1)[0]
-        raise ConnectionFailed(
-            f"the host name {host} was not found", advice="Check host, and this machine's DNS."
-        ) from error
+        raise _nameless(where, error, advice) from error
     except OSError as error:
         unexplained = (
             "hung up" if isinstance(error, ConnectionError) else f"failed: {error}",
             None,
         )
-        sentence, advice = _NETWORK_FAULTS.get(_number(error), unexplained)
-        raise ConnectionFailed(f"{where} {sentence}", advice=advice) from error
+        number = _number(error)
+        sentence, known = _NETWORK_FAULTS.get(number, unexplained)
+        ours = number in _OURS
+        raise ConnectionFailed(f"{where} {sentence}", advice=advice or known, local=ours) from error
+
+
+def _nameless(where: str, error: Exception, advice: str | None) -> ConnectionFailed:
+    """The name has no address, or nobody could be asked."""
+    host = where.rsplit(":", 1)[0]
+    number = error.errno if isinstance(error, socket.gaierror) else None
+    if number == socket.EAI_AGAIN:
+        return ConnectionFailed(
+            f"the host name {host} could not be looked up: the DNS does not answer",
+            advice="Check this machine's network and DNS; fetchd tries again by itself.",
+            local=True,
+        )
+    if number in _OTHER_FAMILY:
+        return ConnectionFailed(
+            f"the host name {host} has no address of the wanted kind",
+            advice='Check ip and bind_address; ip = "any" takes IPv4 and IPv6.',
+        )
+    return ConnectionFailed(
+        f"the host name {host} was not found",
+        advice=advice or "Check host, and this machine's DNS.",
+    )
 
 
 def _reason(error: OSError) -> str:

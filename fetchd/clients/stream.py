@@ -14,16 +14,20 @@ from contextlib import contextmanager
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fetchd.clients.meter import Meter
 from fetchd.clients.network_faults import NOT_TLS, network_faults
 from fetchd.clients.via import STRAIGHT, Via
+from fetchd.clients.ways import open_line
 from fetchd.errors import ConnectionFailed, RemoteProtocolError, TlsFailed
 from fetchd.values import Struct
 
+if TYPE_CHECKING:
+    from fetchd.clients.tunnel import Tunnel
+
 READ_AHEAD = 1 << 20  # octets kept for a slow reader before the peer is throttled
 CLOSE_PATIENCE = 1.0  # seconds for the TLS farewell; nobody needs it
-NEXT_ADDRESS_DELAY = 0.25  # RFC 8305 §5
 
 
 class TlsMode(StrEnum):
@@ -53,6 +57,7 @@ class Stream(asyncio.Protocol):
         self.where = where or (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         self.tls = ""  # version and cipher, once encrypted
         self.expiry = ""  # of the peer's certificate, where it was verified
+        self.tunnel: Tunnel | None = None  # whose standard input and output this is
         self._transport: asyncio.Transport | None = None
         self._chunks: list[bytes] = []
         self._size = 0
@@ -93,6 +98,8 @@ class Stream(asyncio.Protocol):
         self._lost.set()
         self._drained.set()
         self._wake()
+        if self.tunnel is not None:
+            self.tunnel.end()
 
     def pause_writing(self) -> None:
         self._drained.clear()
@@ -133,8 +140,10 @@ class Stream(asyncio.Protocol):
                         await self._waiter
                 finally:
                     self._waiter = None
-            if not self._chunks and self._fault is not None:
+            if not self._chunks and self._fault is not None and self.tunnel is None:
                 raise self._fault
+        if not self._chunks and self.tunnel is not None:
+            raise await self.tunnel.explained(f"{self.where} hung up")
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._size = 0
@@ -224,6 +233,8 @@ class Stream(asyncio.Protocol):
         """Hang up at once."""
         if self._transport is not None:
             self._transport.abort()
+        if self.tunnel is not None:  # the loop may end before it tells us of the end
+            self.tunnel.end()
 
 
 async def open_stream(
@@ -236,18 +247,30 @@ async def open_stream(
 ) -> Stream:
     """Connect, and encrypt at once where the settings say so."""
     stream = Stream(host, port, meter=meter)
-    with network_faults(stream.where, f"a connection within {timeout:g} s"):
-        async with asyncio.timeout(timeout):
-            await asyncio.get_running_loop().create_connection(
-                lambda: stream, host, port, happy_eyeballs_delay=NEXT_ADDRESS_DELAY
-            )
-    if tls.mode is TlsMode.IMPLICIT:
-        try:
+    try:
+        with network_faults(stream.where, f"a connection within {timeout:g} s"):
+            async with asyncio.timeout(timeout):
+                line, stream.tunnel = await open_line(host, port, via)
+                await _take(stream, line)
+        if tls.mode is TlsMode.IMPLICIT:
             await stream.start_tls(tls, timeout)
-        except BaseException:
-            stream.abort()
-            raise
+    except BaseException as error:
+        stream.abort()
+        if stream.tunnel is not None and type(error) is ConnectionFailed:
+            raise await stream.tunnel.explained(str(error)) from error
+        raise
     return stream
+
+
+async def _take(stream: Stream, line: socket.socket) -> None:
+    """The line becomes the stream's."""
+    try:
+        await asyncio.get_running_loop().create_connection(lambda: stream, sock=line)
+    except BaseException:
+        line.close()
+        if stream.tunnel is not None:
+            stream.tunnel.end()
+        raise
 
 
 async def open_unix_stream(path: Path, timeout: float) -> Stream:  # noqa: ASYNC109

@@ -54,6 +54,8 @@ BOX = MailboxUnavailable
         (None,                   "Mailbox is locked",                          LATER, LATER, BOX),
         (None,                   "Server Unavailable. 15",                     LATER, LATER, BOX),
         (None,                   "Too many connections from your IP",          LATER, LATER, LATER),
+        ("ALERT",                "Account exceeded command or bandwidth limits. (Failure)",
+                                                                               LATER, LATER, LATER),
     ],
 )  # fmt: skip
 def test_what_it_is(code: str | None, text: str, login: type, server: type, mailbox: type) -> None:
@@ -122,3 +124,21 @@ def test_words(code: str | None, text: str, unknown: bool, nonexistent: bool) ->
     given = Code(code) if code else None
     assert is_not_understood(given, text) == unknown
     assert is_nonexistent(given, text) == nonexistent
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "crowded"),
+    [
+        ("ALERT", "Too many simultaneous connections. (Failure)", True),
+        ("LIMIT", "Rate limit hit", True),
+        ("THROTTLED", "", True),
+        ("UNAVAILABLE", "Maximum number of connections from user+IP exceeded", True),
+        ("OVERQUOTA", "Account exceeded command or bandwidth limits.", False),
+        ("UNAVAILABLE", "backend down", False),
+        ("INUSE", "locked", False),
+    ],
+)
+def test_when_fewer_connections_would_do(code: str, text: str, crowded: bool) -> None:
+    error = login_refusal(Code(code), text, "no")
+    assert isinstance(error, ServerUnavailable)
+    assert error.crowded is crowded

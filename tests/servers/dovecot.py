@@ -198,6 +198,13 @@ class Dovecot:
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
 
+    @property
+    def pid(self) -> int:
+        """The master's, which leads a session of its own."""
+        if self._process is None:
+            raise RuntimeError("Dovecot does not run")
+        return self._process.pid
+
     def log(self) -> str:
         """All that Dovecot has logged."""
         path = self.directory / "dovecot.log"

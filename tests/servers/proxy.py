@@ -10,7 +10,8 @@ client that pipelines is as fast as it would be on a long fat line. A delay of
 
 `cut_after=k` ends each connection once exactly k octets of the server's have
 reached the client; `cut_after` may be changed while the proxy runs and holds for
-connections made from then on. `connections` and `octets` count what passed, and
+connections made from then on; `cut(share)` ends some of those that are open, at once and
+as they are. `connections` and `octets` count what passed, and
 `flights` how often a client spoke after the server had: what a round trip costs,
 that of connecting left out.
 
@@ -21,6 +22,7 @@ synchronous tests and other processes can use it; inside a loop use `serve()`.
 import argparse
 import asyncio
 import contextlib
+import random
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -76,6 +78,14 @@ class Proxy:
                 await self._stop.wait()
         finally:
             ready.set()
+
+    def cut(self, share: float, rng: random.Random) -> int:
+        """End each open connection with this probability; how many were chosen."""
+        assert self._loop is not None
+        chosen = [task for task in tuple(self._tasks) if rng.random() < share]
+        for task in chosen:
+            self._loop.call_soon_threadsafe(task.cancel)
+        return len(chosen)
 
     # -- in a loop --------------------------------------------------------------
 
