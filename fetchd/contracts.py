@@ -299,6 +299,7 @@ class ServerFacts(Struct, frozen=True):
     counts_changes: bool = True  # tells whether a mailbox changed without listing it (CONDSTORE)
     unmatched: tuple[str, ...] = ()  # patterns of `mailboxes` that no mailbox fits
     has_trash: bool = True  # the mailbox that retire_to names
+    certificate_until: str = ""  # ISO 8601; empty where no certificate was verified
 
 
 class HeaderDigest(Struct, frozen=True):
@@ -347,6 +348,9 @@ class Session(Protocol):
 
     async def mailboxes(self) -> Sequence[str]:
         """Those that the account's settings want, in the order in which to visit them."""
+
+    def role(self, mailbox: str) -> str | None:
+        """Its special use, as "\\\\Sent", if it has one (policy.roles)."""
 
     async def absent(self, mailboxes: Iterable[str]) -> frozenset[str]:
         """Those of them that the server does not have (any more), wanted or not."""

@@ -74,15 +74,25 @@ def configure(level: Level = "info", form: Format = "auto") -> None:
 def conceal(*secrets: str) -> None:
     """Never show these again, nor what they look like where programs and protocols spell them."""
     global _literal, _encoded
+    new = [one for one in secrets if len(one) >= _SHORTEST_SECRET and one not in _literal]
+    if not new:  # as at nearly every login of a service
+        return
     literal, encoded = set(_literal), dict(_encoded)
-    for secret in secrets:
-        if len(secret) < _SHORTEST_SECRET or secret in literal:
-            continue
+    for secret in new:
         literal |= set(_spellings(secret))
         for core in _cores(secret):
             encoded[core] = re.compile(_BASE64 + re.escape(core) + _BASE64)
     _literal = tuple(sorted(literal, key=len, reverse=True))
     _encoded = tuple(encoded.items())
+
+
+def forget(*secrets: str) -> None:
+    """These serve nobody any more and need not be looked for: tokens that were renewed."""
+    global _literal, _encoded
+    gone = {spelling for secret in secrets for spelling in (secret, *_spellings(secret))}
+    cores = {core for secret in secrets for core in _cores(secret)}
+    _literal = tuple(one for one in _literal if one not in gone)
+    _encoded = tuple(one for one in _encoded if one[0] not in cores)
 
 
 def redact(text: str) -> str:

@@ -6,6 +6,7 @@ its session or carrier, its settings class, one case below, and an entry in
 `tests/contracts/test_destination.py` or `test_carrier.py`.
 """
 
+from fetchd.clients.meter import Meter
 from fetchd.contracts import Carrier, DeliverySession
 from fetchd.settings import (
     CommandDestination,
@@ -18,10 +19,13 @@ from fetchd.settings import (
 )
 
 
-def open_destination(settings: Destination, instance: str) -> DeliverySession | Carrier:
+def open_destination(
+    settings: Destination, instance: str, meter: Meter | None = None
+) -> DeliverySession | Carrier:
     """The destination of these settings; nothing is touched before the first delivery.
 
-    `instance` is this fetchd's own name, by which it knows mail that it has sent.
+    `instance` is this fetchd's own name, by which it knows mail that it has sent. `meter`
+    counts the octets of lines to an IMAP server.
     """
     match settings:
         case MaildirDestination(layout="flat"):
@@ -46,7 +50,7 @@ def open_destination(settings: Destination, instance: str) -> DeliverySession | 
         case ImapDestination():
             from fetchd.destinations.imap import ImapCarrier
 
-            return ImapCarrier(settings)
+            return ImapCarrier(settings, meter=meter)
         case LmtpDestination() | SmtpDestination():
             from fetchd.destinations.smtp import SmtpCarrier
 

@@ -14,14 +14,16 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from fetchd.auth.secrets import read_secret
+from fetchd.auth.secrets import read_credentials
+from fetchd.clients.meter import Meter
 from fetchd.contracts import Credentials, Terms, Watch, unwatched
 from fetchd.destinations.imap_boxes import Boxes
 from fetchd.destinations.imap_courier import BATCH_MESSAGES, ImapCourier
 from fetchd.destinations.imap_places import Wish, is_template, place_for
+from fetchd.errors import AuthenticationFailed
 from fetchd.policy.retry import RELAY
 from fetchd.settings import ImapDestination
-from fetchd.sources.imap import open_imap
+from fetchd.sources.imap import ImapSession, open_imap
 from fetchd.sources.imap_login import ImapAccess
 from fetchd.sources.imap_upload import ImapTarget, open_target
 from fetchd.sources.login import way_to
@@ -38,6 +40,7 @@ class ImapCarrier:
         *,
         environ: Mapping[str, str] | None = None,
         transcript: Transcript | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.terms = Terms(
             connections=settings.max_connections,
@@ -47,6 +50,7 @@ class ImapCarrier:
             schedule=replace(RELAY, give_up_after=settings.give_up_after),
         )
         self._settings, self._transcript = settings, transcript
+        self._meter = meter or Meter()
         self._environ = os.environ if environ is None else environ
         self._suspects: set[str] = set()
         self._reading = asyncio.Lock()
@@ -85,19 +89,33 @@ class ImapCarrier:
         watch("append", _facts(target, terms.limit))
 
     async def _enter(self, watch: Watch) -> ImapTarget:
-        async with self._reading:  # a command that asks the owner asks one question at a time
-            secret = await read_secret(self._settings, self._environ)
-        conceal(secret)
-        watch("password", "")
-        credentials = Credentials(self._settings.username, secret)
-        session = await open_imap(
-            access_of(self._settings), credentials, _SPOOL, self._transcript, watch
-        )
+        session = await self._log_in(watch)
         try:
             return await open_target(session)
         except BaseException:
             await session.abort()
             raise
+
+    async def _log_in(self, watch: Watch) -> ImapSession:
+        """A token that the server refuses before its time is renewed once."""
+        credentials = await self._read()
+        watch("password", "")
+        try:
+            return await self._open(credentials, watch)
+        except AuthenticationFailed:
+            if not credentials.token:
+                raise
+        return await self._open(await self._read(refused=credentials), watch)
+
+    async def _open(self, credentials: Credentials, watch: Watch) -> ImapSession:
+        access = replace(access_of(self._settings), meter=self._meter)
+        return await open_imap(access, credentials, _SPOOL, self._transcript, watch)
+
+    async def _read(self, refused: Credentials | None = None) -> Credentials:
+        async with self._reading:  # a command that asks the owner asks one question at a time
+            found = await read_credentials(self._settings, self._environ, refused=refused)
+        conceal(found.secret)
+        return found
 
 
 _SPOOL = Path(tempfile.gettempdir())  # for bodies that are fetched, and none is

@@ -16,11 +16,20 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from fetchd.auth.secrets import read_secret
+from fetchd.auth.secrets import read_credentials
 from fetchd.clients.smtp import SmtpClient
 from fetchd.clients.smtp_refusals import is_about_login, is_about_server, refusal
 from fetchd.clients.smtp_transfer import Envelope, Verdicts, transfer
-from fetchd.contracts import Courier, Outcome, Outgoing, Settled, Terms, Watch, unwatched
+from fetchd.contracts import (
+    Courier,
+    Credentials,
+    Outcome,
+    Outgoing,
+    Settled,
+    Terms,
+    Watch,
+    unwatched,
+)
 from fetchd.destinations.letter import Letter, Receiver, compose
 from fetchd.destinations.letter_envelope import own_address
 from fetchd.destinations.smtp_login import addresses, enter
@@ -66,7 +75,7 @@ class SmtpCarrier:
         self._transcript = transcript
         final = settings.timeouts.final.total_seconds()
         self._final_wait = final if final_wait is None else final_wait
-        self._secret: str | None = None
+        self._credentials: Credentials | None = None
         self._reading = asyncio.Lock()
 
     async def open(self, watch: Watch = unwatched) -> Courier:
@@ -100,31 +109,37 @@ class SmtpCarrier:
             raise AccountRefused(str(error), advice=error.advice) from None
 
     async def _enter(self, watch: Watch) -> SmtpClient:
-        """A password that has served is remembered; if it does no longer, it is read anew."""
-        remembered = self._secret is not None
-        try:
-            return await self._try_to_enter(watch)
-        except AuthenticationFailed:
-            self._secret = None
-            if not remembered:
-                raise
-        return await self._try_to_enter(watch)
+        """A password that has served is remembered; once refused, it is read anew.
 
-    async def _try_to_enter(self, watch: Watch) -> SmtpClient:
-        secret = await self._password()
-        if secret is not None:
+        A token is not: who keeps tokens knows when one is to be renewed.
+        """
+        remembered = self._credentials is not None
+        credentials = self._credentials or await self._read()
+        try:
+            return await self._try_to_enter(credentials, watch)
+        except AuthenticationFailed:
+            self._credentials = None
+            if credentials is None or not (remembered or credentials.token):
+                raise
+        return await self._try_to_enter(await self._read(refused=credentials), watch)
+
+    async def _try_to_enter(self, credentials: Credentials | None, watch: Watch) -> SmtpClient:
+        if credentials is not None:
             watch("password", "")
-        client = await enter(self._settings, secret, watch, self._transcript, self._final_wait)
-        self._secret = secret
+        client = await enter(self._settings, credentials, watch, self._transcript, self._final_wait)
+        if credentials is not None and not credentials.token:
+            self._credentials = credentials
         return client
 
-    async def _password(self) -> str | None:
-        if self._settings.username is None or self._secret is not None:
-            return self._secret
+    async def _read(self, refused: Credentials | None = None) -> Credentials | None:
+        if self._settings.username is None:
+            return None
         async with self._reading:  # a command that asks the owner asks once
-            secret = self._secret or await read_secret(self._settings, self._environ)
-        conceal(secret)
-        return secret
+            found = self._credentials
+            if found is None or found == refused:
+                found = await read_credentials(self._settings, self._environ, refused=refused)
+        conceal(found.secret)
+        return found
 
 
 class SmtpCourier:

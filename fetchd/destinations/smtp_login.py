@@ -32,7 +32,17 @@ from fetchd.errors import (
 from fetchd.protocol.sasl import MECHANISMS, Login
 from fetchd.protocol.smtp_replies import Reply
 from fetchd.settings import LmtpDestination, SmtpDestination
-from fetchd.sources.login import STRONG, Access, certainty, connect, login_of, way_to
+from fetchd.sources.login import (
+    STRONG,
+    Access,
+    bearer_methods,
+    certainty,
+    connect,
+    login_of,
+    no_way,
+    of_token,
+    way_to,
+)
 from fetchd.telemetry import Transcript
 
 _NAME = re.compile(r"(?!localhost\.)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")
@@ -41,7 +51,7 @@ _OVER_SOCKET = "localhost"  # our name and the server's, where neither has an ad
 
 async def enter(
     settings: SmtpDestination | LmtpDestination,
-    secret: str | None,
+    credentials: Credentials | None,
     watch: Watch,
     transcript: Transcript | None = None,
     final_wait: float = FINAL_WAIT,
@@ -64,8 +74,7 @@ async def enter(
         if stream.tls:
             watch("tls", certainty(stream))
         watch("capabilities", " ".join(client.features.keywords))
-        if settings.username is not None and secret is not None:
-            credentials = Credentials(settings.username, secret)
+        if credentials is not None:
             watch("login", await _authenticate(client, access, credentials))
     except BaseException:
         stream.abort()
@@ -80,6 +89,8 @@ def access_of(settings: SmtpDestination | LmtpDestination) -> Access:
 
 async def addresses(settings: SmtpDestination | LmtpDestination) -> str:
     """What the name of the server stands for, in the resolver's order."""
+    if settings.proxy or settings.tunnel:
+        return f"left to {'the proxy' if settings.proxy else 'the program of tunnel'}"
     timeout = settings.timeouts.connect.total_seconds()
     where = f"{settings.host}:{settings.port}"
     loop = asyncio.get_running_loop()
@@ -109,7 +120,9 @@ async def _connect(settings: SmtpDestination | LmtpDestination, access: Access) 
         return stream
     if settings.username is not None:
         return await connect(access)
-    return await open_stream(access.host, access.port, access.tls, access.connect_timeout)
+    return await open_stream(
+        access.host, access.port, access.tls, access.connect_timeout, access.via, access.meter
+    )
 
 
 async def _encrypt(client: SmtpClient, access: Access) -> None:
@@ -136,9 +149,10 @@ async def _authenticate(client: SmtpClient, access: Access, credentials: Credent
     """The method that succeeded."""
     login = login_of(access, credentials)
     refused: FetchdError | None = None
-    for method in _methods(access.auth, client.features.mechanisms):
+    offered = client.features.mechanisms
+    for method in _methods(access.auth, offered, token=credentials.token):
         try:
-            reply = await _attempt(client, method, login)
+            reply, told = await _attempt(client, method, login)
         except AuthenticationFailed as error:  # unfit for this method, not asked at all
             refused = error
             continue
@@ -149,31 +163,34 @@ async def _authenticate(client: SmtpClient, access: Access, credentials: Credent
         if reply.ok:
             return method
         refused = login_refusal(reply, f"{client.stream.where} refuses the login")
+        if credentials.token:
+            refused = of_token(refused, told)
         unfit = method in STRONG and isinstance(refused, AuthenticationFailed)
         if not (unfit or is_not_understood(reply)):
             break
     if refused is None:
-        raise AuthenticationFailed(
-            f"{client.stream.where} offers no way to log in on this line",
-            advice='It may want tls = "implicit" or "starttls", another port, or no username.',
-        )
+        advice = 'It may want tls = "implicit" or "starttls", another port, or no username.'
+        raise no_way(client.stream.where, credentials, advice)
     raise refused
 
 
-def _methods(auth: str, offered: tuple[str, ...]) -> list[str]:
+def _methods(auth: str, offered: tuple[str, ...], *, token: bool) -> list[str]:
     """What to try, in order: at most one strong mechanism, then what shows the password.
 
-    CRAM-MD5 and the tokens of OAuth2 are used only where the settings name them.
+    CRAM-MD5 is used only where the settings name it.
     """
+    if token:
+        return bearer_methods(auth, offered)
     if auth.lower() != "auto":
         return [auth.upper()]
     strong = [name for name in STRONG if name in offered][:1]
     return [*strong, *(name for name in ("PLAIN", "LOGIN") if name in offered)]
 
 
-async def _attempt(client: SmtpClient, method: str, login: Login) -> Reply:
+async def _attempt(client: SmtpClient, method: str, login: Login) -> tuple[Reply, str]:
+    """The server's answer, and what it said of a token."""
     if method not in MECHANISMS:
         known = ", ".join(["auto", *(name.lower() for name in MECHANISMS)])
         raise AuthenticationFailed(f"auth = {method!r} is not known", advice=f"Use one of {known}.")
     mechanism = await asyncio.to_thread(MECHANISMS[method], login)  # SCRAM is slow to import
-    return await client.authenticate(method, mechanism)
+    return await client.authenticate(method, mechanism), mechanism.refusal

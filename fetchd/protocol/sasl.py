@@ -3,17 +3,22 @@
 A Mechanism is asked for its `initial` response, where the client speaks first,
 and then answers each challenge with `respond`; octets are raw here, the
 protocols add base64. `finished` must hold when the server reports success:
-SCRAM proves the server too.
+SCRAM proves the server too. `refusal` is why a token was refused, where the server said it
+in an error challenge (RFC 7628 §3.2.2).
 
 To add a mechanism, write a class and add its row to MECHANISMS.
 """
 
 import hmac
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fetchd.errors import AuthenticationFailed, RemoteProtocolError
+
+MAX_CHALLENGE = 4096  # octets of an error challenge that are looked at
+MAX_TOLD = 120  # characters of each of its words that are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class Mechanism(Protocol):
     """One conversation; `inline` says whether `initial` may ride on the AUTH line."""
 
     inline: bool
+    refusal: str
 
     @property
     def finished(self) -> bool: ...
@@ -40,30 +46,42 @@ class Mechanism(Protocol):
 
 
 class _Script:
-    """Responses known beforehand, given out in order; then empty ones.
-
-    The empty ones answer an error challenge of XOAUTH2 and OAUTHBEARER, after
-    which the server says -ERR (RFC 7628 §3.2.3).
-    """
+    """Responses known beforehand, given out in order; then empty ones."""
 
     inline = True
     finished = True
+    refusal = ""
 
-    def __init__(self, *responses: bytes, after_error: bytes = b"") -> None:
+    def __init__(self, *responses: bytes) -> None:
         self._responses = list(responses)
-        self._after_error = after_error
 
     def initial(self) -> bytes | None:
         return self._responses.pop(0)
 
     def respond(self, challenge: bytes) -> bytes:
-        return self._responses.pop(0) if self._responses else self._after_error
+        return self._responses.pop(0) if self._responses else b""
 
 
-class _TwoStep(_Script):
-    """Waits for the server's go-ahead: Office 365 wants it for XOAUTH2."""
+class _Bearer:
+    """A token, said at once: no round trip is spent on being asked for it.
 
-    inline = False
+    A challenge after it is an error, in JSON. It wants an answer before the server says no
+    in its own protocol: nothing for XOAUTH2, %x01 for OAUTHBEARER (RFC 7628 §3.2.3).
+    """
+
+    finished = True
+
+    def __init__(self, message: str, farewell: bytes) -> None:
+        self.inline = True
+        self.refusal = ""
+        self._message, self._farewell = message.encode(), farewell
+
+    def initial(self) -> bytes | None:
+        return self._message
+
+    def respond(self, challenge: bytes) -> bytes:
+        self.refusal = bearer_refusal(challenge)
+        return self._farewell
 
 
 class _LoginMechanism(_Script):
@@ -80,6 +98,7 @@ class _CramMd5:
 
     inline = False
     finished = True
+    refusal = ""
 
     def __init__(self, login: Login) -> None:
         self._login = login
@@ -96,6 +115,7 @@ class _Scram:
     """RFC 5802, RFC 7677; the arithmetic is scramp's."""
 
     inline = True
+    refusal = ""
 
     def __init__(self, name: str, login: Login) -> None:
         # Here, since it is slow to import and seldom needed.
@@ -143,15 +163,33 @@ def _plain(login: Login) -> Mechanism:
 
 
 def _xoauth2(login: Login) -> Mechanism:
-    return _TwoStep(f"user={login.username}\1auth=Bearer {login.secret}\1\1".encode())
+    return _Bearer(f"user={login.username}\1auth=Bearer {login.secret}\1\1", b"")
 
 
 def _oauthbearer(login: Login) -> Mechanism:
     """RFC 7628 §3.1."""
     identity = login.username.replace("=", "=3D").replace(",", "=2C")
     where = f"host={login.host}\1port={login.port}\1" if login.host else ""
-    message = f"n,a={identity},\1{where}auth=Bearer {login.secret}\1\1"
-    return _TwoStep(message.encode(), after_error=b"\1")
+    return _Bearer(f"n,a={identity},\1{where}auth=Bearer {login.secret}\1\1", b"\1")
+
+
+def bearer_refusal(challenge: bytes) -> str:
+    """What an error challenge says, in a few words; what it is not, it does not say.
+
+    RFC 7628 §3.2.2 has status, scope and openid-configuration; others have more.
+    """
+    try:
+        found = json.loads(challenge[:MAX_CHALLENGE])
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(found, dict):
+        return ""
+    told = []
+    for name in ("status", "error", "error_description", "scope"):
+        value = found.get(name)
+        if isinstance(value, str | int) and str(value).strip():
+            told.append(f"{name} {' '.join(str(value).split())[:MAX_TOLD]}")
+    return ", ".join(told)
 
 
 MECHANISMS: dict[str, Callable[[Login], Mechanism]] = {

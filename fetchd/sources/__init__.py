@@ -4,17 +4,23 @@ A protocol's module is imported when the first account asks for it. To add a
 protocol, add a case to `open_session`.
 """
 
+import asyncio
 import os
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
+from fetchd.auth.marks import login_mark
 from fetchd.auth.secrets import read_credentials
 from fetchd.clients.meter import Meter
 from fetchd.contracts import Credentials, Session, Watch, unwatched
-from fetchd.errors import AuthenticationFailed
+from fetchd.errors import AccountRefused, AuthenticationFailed
 from fetchd.settings import Account, ImapAccount
 from fetchd.telemetry import Transcript, conceal
 
 __all__ = ["Transcript", "Watch", "enter", "open_session"]
+
+Door = Callable[[], AbstractAsyncContextManager[None]]
 
 
 async def enter(
@@ -25,27 +31,34 @@ async def enter(
     *,
     whole: bool = False,
     meter: Meter | None = None,
+    door: Door = nullcontext,
 ) -> Session:
     """`open_session` with the account's own credentials, which are asked for anew each time.
 
     So a password that changes is noticed; what would show it is told to conceal it first. A
     token that the server refuses before its time is renewed once.
     """
-    credentials = await read_credentials(account, os.environ)
-    conceal(credentials.secret)
-    watch("password", "")
-    try:
+    tried: Credentials | None = None
+
+    async def attempt() -> Session:
+        nonlocal tried
+        tried = await read_credentials(account, os.environ, refused=tried)
+        conceal(tried.secret)
+        watch("password", "")
         return await open_session(
-            account, credentials, spill_dir, transcript, watch, whole=whole, meter=meter
+            account, tried, spill_dir, transcript, watch, whole=whole, meter=meter, door=door
         )
-    except AuthenticationFailed:
-        if not credentials.token:
-            raise
-    fresh = await read_credentials(account, os.environ, refused=credentials)
-    conceal(fresh.secret)
-    return await open_session(
-        account, fresh, spill_dir, transcript, watch, whole=whole, meter=meter
-    )
+
+    try:
+        try:
+            return await attempt()
+        except AuthenticationFailed:
+            if tried is None or not tried.token:
+                raise
+        return await attempt()
+    except (AccountRefused, AuthenticationFailed) as error:
+        error.tried = await asyncio.to_thread(login_mark, account, tried)
+        raise
 
 
 async def open_session(
@@ -57,10 +70,12 @@ async def open_session(
     *,
     whole: bool = False,
     meter: Meter | None = None,
+    door: Door = nullcontext,
 ) -> Session:
     """Connect and log in; bodies too large for memory will go to files in `spill_dir`.
 
-    `whole`: nothing is known of what is there, so sizes may be asked for at once.
+    `whole`: nothing is known of what is there, so sizes may be asked for at once. `door`: to be
+    entered for each connection beyond the first.
 
     The step that `watch` did not hear of is the one that failed.
     """
@@ -81,6 +96,7 @@ async def open_session(
             connections=account.connections,
             compress=account.compress,
             full_pass=account.full_pass,
+            door=door,
         )
         return await open_imap(wishes, credentials, spill_dir, transcript, watch)
     from fetchd.sources.pop3 import open_pop3

@@ -37,6 +37,7 @@ from fetchd.sources.imap_mark import read_mark
 from fetchd.sources.imap_overview import Overview, ask_status, introduction, look_around
 from fetchd.sources.imap_retiring import Retiring
 from fetchd.sources.imap_team import Team
+from fetchd.sources.login import certified_until
 from fetchd.telemetry import Transcript
 
 
@@ -103,6 +104,11 @@ class ImapSession:
                 self._by_name.pop(mailbox.name, None)
         return [mailbox.name for mailbox in chosen if mailbox.wire not in absent]
 
+    def role(self, mailbox: str) -> str | None:
+        """As the server says, or as its name does."""
+        there = self._by_name.get(mailbox)
+        return there.role if there is not None else None
+
     async def absent(self, mailboxes: Iterable[str]) -> frozenset[str]:
         """Those that LIST does not name; where it names none at all, it is not believed."""
         return frozenset(mailboxes) - self._by_name.keys() if self._by_name else frozenset()
@@ -162,6 +168,11 @@ class ImapSession:
     @asynccontextmanager
     async def _helper(self) -> AsyncIterator[Bodies]:
         """Bodies by a connection of their own, on which the same mailbox is open."""
+        async with self._access.door(), self._hired() as bodies:
+            yield bodies
+
+    @asynccontextmanager
+    async def _hired(self) -> AsyncIterator[Bodies]:
         mailbox, place = self._expect_open(), Place()
         entrance = await enter(self._access, self._credentials, None, unwatched)
         client = entrance.client
@@ -236,6 +247,7 @@ def _facts(entrance: Entrance, overview: Overview, access: ImapAccess) -> Server
         pipelining=True,
         implementation=overview.server,
         tls=entrance.client.stream.tls,
+        certificate_until=certified_until(entrance.client.stream),
         can_remove=moves or bool({"UIDPLUS", "IMAP4REV2"} & offered),
         counts_changes=bool({"CONDSTORE", "QRESYNC"} & offered),
         unmatched=unmatched(overview.mailboxes, access.mailboxes),

@@ -13,6 +13,8 @@ To change what is tried, change `_methods`.
 """
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 
 from fetchd.clients.imap import ImapClient
@@ -29,7 +31,16 @@ from fetchd.errors import (
 from fetchd.protocol.imap import commands
 from fetchd.protocol.imap.events import Completed, Greeting
 from fetchd.protocol.sasl import MECHANISMS, Login
-from fetchd.sources.login import STRONG, Access, certainty, connect, login_of
+from fetchd.sources.login import (
+    STRONG,
+    Access,
+    bearer_methods,
+    certainty,
+    connect,
+    login_of,
+    no_way,
+    of_token,
+)
 from fetchd.telemetry import Transcript
 from fetchd.values import Struct
 
@@ -50,6 +61,8 @@ class ImapAccess(Access, frozen=True):
     connections: int = 2
     compress: bool = True
     full_pass: timedelta = timedelta(days=1)
+    # To be entered for each connection beyond the first; who may have none raises.
+    door: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
 
 
 class Entrance(Struct, frozen=True):
@@ -118,9 +131,9 @@ async def _authenticate(client: ImapClient, access: Access, credentials: Credent
     login = login_of(access, credentials)
     offered = await capabilities(client)
     refused: FetchdError | None = None
-    for method in _methods(access.auth, offered, login):
+    for method in _methods(access.auth, offered, login, token=credentials.token):
         try:
-            answer = await _attempt(client, method, login, offered)
+            answer, told = await _attempt(client, method, login, offered)
         except AuthenticationFailed as error:  # unfit for this method, not asked at all
             refused = error
             continue
@@ -133,23 +146,26 @@ async def _authenticate(client: ImapClient, access: Access, credentials: Credent
             return method
         what = f"{client.stream.where} refuses the login"
         refused = login_refusal(answer.code, answer.text, what)
+        if credentials.token:
+            refused = of_token(refused, told)
         unfit = method in STRONG and isinstance(refused, AuthenticationFailed)
         if not (unfit or is_not_understood(answer.code, answer.text)):
             break
     if refused is None:
-        raise AuthenticationFailed(
-            f"{client.stream.where} offers no way to log in on this line",
-            advice='It may want tls = "implicit" or "starttls", or another value of auth.',
-        )
+        advice = 'It may want tls = "implicit" or "starttls", or another value of auth.'
+        raise no_way(client.stream.where, credentials, advice)
     raise refused
 
 
-def _methods(auth: str, offered: frozenset[str], login: Login) -> list[str]:
+def _methods(auth: str, offered: frozenset[str], login: Login, *, token: bool) -> list[str]:
     """What to try, in order: at most one strong mechanism, then what shows the password.
 
     LOGIN takes one round trip and AUTHENTICATE PLAIN two, unless the server has
     SASL-IR; only PLAIN is sure to carry what is not ASCII (RFC 9051 §6.2.3).
     """
+    if token:
+        mechanisms = {name.removeprefix("AUTH=") for name in offered if name.startswith("AUTH=")}
+        return bearer_methods(auth, mechanisms)
     if auth.lower() != "auto":
         return [auth.upper()]
     strong = [name for name in STRONG if f"AUTH={name}" in offered][:1]
@@ -163,7 +179,8 @@ def _methods(auth: str, offered: frozenset[str], login: Login) -> list[str]:
 
 async def _attempt(
     client: ImapClient, method: str, login: Login, offered: frozenset[str]
-) -> Completed:
+) -> tuple[Completed, str]:
+    """The server's answer, and what it said of a token."""
     if method == _COMMAND and "LOGINDISABLED" in offered:  # RFC 9051 §6.2.3: it must not be sent
         raise AuthenticationFailed(
             f"{client.stream.where} allows no LOGIN on this line",
@@ -171,9 +188,10 @@ async def _attempt(
         )
     if method == _COMMAND:
         (answer,) = (await client.ask(commands.login(login.username, login.secret))).completed
-        return answer
+        return answer, ""
     if method not in MECHANISMS:
         known = ", ".join(["auto", _COMMAND.lower(), *(name.lower() for name in MECHANISMS)])
         raise AuthenticationFailed(f"auth = {method!r} is not known", advice=f"Use one of {known}.")
     mechanism = await asyncio.to_thread(MECHANISMS[method], login)  # SCRAM is slow to import
-    return await client.authenticate(method, mechanism, inline="SASL-IR" in offered)
+    answer = await client.authenticate(method, mechanism, inline="SASL-IR" in offered)
+    return answer, mechanism.refusal

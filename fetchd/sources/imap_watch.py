@@ -1,7 +1,8 @@
 """A connection that waits for news of an IMAP account; what it hears are hints, never facts.
 
-By NOTIFY (RFC 5465) one connection hears of every mailbox; no mailbox is selected then, so
-all news come as STATUS. Else IDLE (RFC 2177) tells of one mailbox, and STATUS of the others
+By NOTIFY (RFC 5465) one connection hears of every mailbox, of one that is selected as by IDLE,
+of the others by STATUS; Dovecot tells nothing of an inbox that never had mail unless it is
+selected. Else IDLE (RFC 2177) tells of one mailbox, and STATUS of the others
 is asked for at intervals; else STATUS of all. Where the server refuses what it offers, or
 drowns in it (NOTIFICATIONOVERFLOW), the next lesser way is taken. Whoever gets a hint
 syncs, and finds out what is true (quirks 52, 53).
@@ -32,7 +33,10 @@ from fetchd.sources.imap import ImapSession
 from fetchd.sources.imap_overview import status_items
 
 # Seconds. RFC 2177 wants a new IDLE before 29 minutes; boxes between us and the server
-# forget a silent connection after ten (quirk 51), and a dead one shows itself only then.
+# forget a silent connection after ten (quirk 51). A line that is dead and does not look it
+# is thus known after RENEWAL and the read timeout, ten minutes as the settings stand, even
+# if something in between acknowledges all we send; else the system notices it after two
+# (clients.eyeballs.HALF_OPEN).
 RENEWAL = 9 * 60.0
 # Seconds. Of a hundred mailboxes one STATUS each is 10 kB: 14 MB a day at this interval,
 # less than a hundredth of what Gmail allows (2,500 MB).
@@ -69,7 +73,8 @@ class ImapWatch:
         self._lists = "LIST-STATUS" in session.capabilities and bool(session.overview.status)
         self._told: dict[bytes, MailboxStatus] = {}
         self._names: set[bytes] | None = None
-        self._exists = 0  # messages in the mailbox that IDLE listens to
+        self._selected = False  # whether the first one is
+        self._exists = 0  # messages in it
         self._all_told = False  # NOTIFY tells of flags and names as well
         self._overflown = False
         self._overflown_at: float | None = None
@@ -97,9 +102,10 @@ class ImapWatch:
 
     async def _notify(self) -> bool:
         """Have the server tell of all mailboxes, as much as it can; False if it will not."""
+        await self._select()
         for wanted in (_NEWS, _LEAST):
             # With STATUS it says first how all of them stand: nothing lies in between.
-            asked = commands.notify([("personal", wanted)], status=True)
+            asked = commands.notify(self._filters(wanted), status=True)
             flight = await self._client.ask(asked)
             self._hear(flight.events)
             (answer,) = flight.completed
@@ -109,6 +115,13 @@ class ImapWatch:
             if answer.code is None or answer.code.name != "BADEVENT":
                 break
         return False
+
+    def _filters(self, wanted: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
+        everywhere = [("personal", wanted)]
+        if not self._selected:
+            return everywhere
+        of_messages = tuple(event for event in wanted if event != "MailboxName")
+        return [("selected", of_messages), *everywhere]
 
     async def _notify_again(self) -> None:
         """RFC 5465 §5.8: after an overflow NOTIFY is off. Twice within a renewal is too often."""
@@ -124,12 +137,16 @@ class ImapWatch:
     async def _begin_idle(self) -> None:
         """Listen to one mailbox, if that can be; and see how the others stand."""
         self.how = How.POLLING
-        if "IDLE" in self._offered:
-            flight = await self._client.ask(commands.examine(self._first.wire))
-            counts = [event.count for event in flight.events if isinstance(event, Exists)]
-            if flight.ok:
-                self.how, self._exists = How.IDLE, max(counts[-1:], default=0)
+        if "IDLE" in self._offered and await self._select():
+            self.how = How.IDLE
         await self._look()
+
+    async def _select(self) -> bool:
+        """To hear of the first one as it happens; whether that can be."""
+        flight = await self._client.ask(commands.examine(self._first.wire))
+        counts = [event.count for event in flight.events if isinstance(event, Exists)]
+        self._selected, self._exists = flight.ok, max(counts[-1:], default=0)
+        return self._selected
 
     async def _idle(self) -> AsyncGenerator[None, None]:
         """One IDLE, until something else is due."""
@@ -178,7 +195,7 @@ class ImapWatch:
 
     def _is_asked(self, wire: bytes) -> bool:
         """Quirk 54: STATUS of the selected mailbox may lie."""
-        return not (self.how is How.IDLE and wire == self._first.wire)
+        return not (self._selected and wire == self._first.wire)
 
     def _has_other_names(self, events: Iterable[Event]) -> bool:
         before, names = self._names, {event.name for event in events if isinstance(event, Listed)}
@@ -198,7 +215,7 @@ class ImapWatch:
                 return self._is_new_status(event)
             case Exists(count):
                 before, self._exists = self._exists, count
-                return count != before and self.how is How.IDLE
+                return count != before and self.how is not How.POLLING
             case Expunged():
                 self._exists -= 1
                 return True

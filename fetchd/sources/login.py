@@ -4,19 +4,26 @@ No password goes over a plaintext line unless the settings say so for that accou
 """
 
 import re
+from collections.abc import Collection
+from ssl import cert_time_to_seconds
 from typing import Any
 
 from fetchd.clients.meter import Meter
 from fetchd.clients.stream import Stream, TlsMode, TlsSettings, open_stream
 from fetchd.clients.via import STRAIGHT, Via
 from fetchd.contracts import Credentials
-from fetchd.errors import AuthenticationFailed, PlaintextRefused
+from fetchd.errors import AuthenticationFailed, FetchdError, PlaintextRefused
+from fetchd.instants import moment
 from fetchd.protocol.sasl import Login
 from fetchd.settings import Account, ImapDestination, LmtpDestination, SmtpDestination
 from fetchd.values import Struct, field
 
 # The server proves itself too, and a thief of the line learns nothing to log in with.
 STRONG = ("SCRAM-SHA-256", "SCRAM-SHA-1")
+# What carries a token, the first that is offered first. XOAUTH2 is what providers describe and
+# test (Microsoft has nothing else), and it does not name host and port, which OAUTHBEARER does
+# and a tunnel or a proxy makes wrong. A refusal of either is told alike (RFC 7628 §3.2.2).
+BEARER = ("XOAUTH2", "OAUTHBEARER")
 
 
 class Access(Struct, frozen=True):
@@ -73,6 +80,44 @@ async def connect(access: Access) -> Stream:
 def certainty(stream: Stream) -> str:
     """What `check` says of an encrypted line."""
     return f"{stream.tls}, certificate valid until {stream.expiry}" if stream.expiry else stream.tls
+
+
+def certified_until(stream: Stream) -> str:
+    """The end of the certificate that the server showed and we verified, as ISO 8601."""
+    if not stream.expiry:
+        return ""
+    return moment(int(cert_time_to_seconds(stream.expiry)) * 1_000_000).isoformat()
+
+
+def bearer_methods(auth: str, offered: Collection[str]) -> list[str]:
+    """What to try with a token, in order, of the mechanisms that the server offers."""
+    named = auth.upper()
+    if named in BEARER:
+        return [named]
+    return [name for name in BEARER if name in offered]
+
+
+def no_way(where: str, credentials: Credentials, advice: str) -> AuthenticationFailed:
+    """The server offers nothing that fits; `advice` is for passwords."""
+    if credentials.token:
+        sentence = f"{where} takes no tokens on this line (neither {' nor '.join(BEARER)})"
+        advice = 'Check host, and tls = "implicit" or "starttls"; or log in by a password.'
+        return AuthenticationFailed(sentence, advice=advice)
+    return AuthenticationFailed(f"{where} offers no way to log in on this line", advice=advice)
+
+
+def of_token(refused: FetchdError, refusal: str) -> FetchdError:
+    """What is different where it was a token that was refused; waiting remains waiting."""
+    if not isinstance(refused, AuthenticationFailed):
+        return refused
+    told = f"{refused} ({refusal})" if refusal else str(refused)
+    return AuthenticationFailed(told, advice=_REFUSED_ADVICE)
+
+
+_REFUSED_ADVICE = (
+    "Check that username is the one that 'fetchd login' was done for, and that the provider "
+    "lets this protocol in; else do 'fetchd login' again."
+)
 
 
 def login_of(access: Access, credentials: Credentials) -> Login:

@@ -38,6 +38,7 @@ from fetchd.policy.plan import Listing, RemoteMessage
 from fetchd.protocol.pop3 import BodyChunk, BodyEnd, Reply, parse_listing
 from fetchd.sources.identity import listed, named, nameless, unclear
 from fetchd.sources.incoming import Sizes
+from fetchd.sources.login import certified_until
 from fetchd.sources.pop3_arrivals import Arrivals
 from fetchd.sources.pop3_login import Entrance, Pop3Access, announced, enter, first_number
 from fetchd.telemetry import Transcript
@@ -90,6 +91,10 @@ class Pop3Session:
         return (MAILBOX,)
 
     # -- What is there -----------------------------------------------------------
+
+    def role(self, mailbox: str) -> str | None:
+        """A maildrop is an inbox."""
+        return "\\Inbox"
 
     async def absent(self, mailboxes: Iterable[str]) -> frozenset[str]:
         """A maildrop is always there."""
@@ -282,6 +287,7 @@ def _facts(entrance: Entrance) -> ServerFacts:
         pipelining="PIPELINING" in said,
         implementation=said.get("IMPLEMENTATION", ""),
         tls=entrance.client.stream.tls,
+        certificate_until=certified_until(entrance.client.stream),
         # Gmail lists the oldest few hundred and hides what was read, and says so nowhere.
         partial_listings="X-GOOGLE-RICO" in said or entrance.greeting.startswith("Gpop"),
     )

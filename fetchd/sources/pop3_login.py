@@ -26,7 +26,17 @@ from fetchd.errors import (
 )
 from fetchd.protocol.pop3 import Reply
 from fetchd.protocol.sasl import MECHANISMS, Login
-from fetchd.sources.login import STRONG, Access, certainty, connect, login_of
+from fetchd.sources.login import (
+    BEARER,
+    STRONG,
+    Access,
+    bearer_methods,
+    certainty,
+    connect,
+    login_of,
+    no_way,
+    of_token,
+)
 from fetchd.telemetry import Transcript
 from fetchd.values import Struct
 
@@ -131,11 +141,10 @@ async def _authenticate(
     login = login_of(access, credentials)
     if "UTF8" in capabilities:
         await client.ask("UTF8")  # RFC 6856 §2; a refusal harms nobody
-    methods = _methods(access.auth, capabilities)
     refused: FetchdError | None = None
-    for method in methods:
+    for method in _methods(access.auth, capabilities, token=credentials.token):
         try:
-            reply = await _attempt(client, method, login, greeting)
+            reply, told = await _attempt(client, method, login, greeting)
         except AuthenticationFailed as error:  # unfit for this method, not asked at all
             refused = error
             continue
@@ -146,10 +155,13 @@ async def _authenticate(
         if reply.ok:
             return method
         refused = _refused(reply, client, capabilities)
+        if credentials.token:
+            refused = of_token(refused, told)
         unfit = method in STRONG and isinstance(refused, AuthenticationFailed)
         if not (unfit or is_not_understood(reply.text)):
             break
-    assert refused is not None
+    if refused is None:
+        raise no_way(client.stream.where, credentials, "")
     raise refused
 
 
@@ -163,31 +175,38 @@ def _refused(reply: Reply, client: Pop3Client, capabilities: Mapping[str, str]) 
     )
 
 
-def _methods(auth: str, capabilities: Mapping[str, str]) -> list[str]:
+def _methods(auth: str, capabilities: Mapping[str, str], *, token: bool) -> list[str]:
     """What to try, in order: at most one strong mechanism, then what shows the password.
 
     The second serves servers that announce SCRAM and store hashes of another
     kind, the third those that do not understand the second. More would look
     like an attack. APOP and CRAM-MD5 are never automatic (RFC 6151, CVE-2007-1558).
     """
+    offered = capabilities.get("SASL", "").upper().split()
+    if token:  # who does not say what it knows may know it all the same
+        return bearer_methods(auth, offered or BEARER)
     if auth.lower() != "auto":
         return [auth.upper()]
-    offered = capabilities.get("SASL", "").upper().split()
     strong = [name for name in STRONG if name in offered][:1]
     return [*strong, "PLAIN", "USER"] if "PLAIN" in offered else [*strong, "USER"]
 
 
-async def _attempt(client: Pop3Client, method: str, login: Login, greeting: str) -> Reply:
+async def _attempt(
+    client: Pop3Client, method: str, login: Login, greeting: str
+) -> tuple[Reply, str]:
+    """The server's answer, and what it said of a token."""
     if method == "USER":
         reply = await client.ask("USER", login.username.encode())
-        return await client.ask("PASS", login.secret.encode()) if reply.ok else reply
+        return await client.ask("PASS", login.secret.encode()) if reply.ok else reply, ""
     if method == "APOP":
-        return await client.ask("APOP", _apop(login, greeting))
+        return await client.ask("APOP", _apop(login, greeting)), ""
     if method not in MECHANISMS:
         known = ", ".join(["auto", "USER", "APOP", *MECHANISMS])
         raise AuthenticationFailed(f"auth = {method!r} is not known", advice=f"Use one of {known}.")
     mechanism = await asyncio.to_thread(MECHANISMS[method], login)  # SCRAM is slow to import
-    return await client.authenticate(method, mechanism)
+    if method in BEARER:
+        mechanism.inline = False  # quirk 23: Office 365 wants to say "+" first
+    return await client.authenticate(method, mechanism), mechanism.refusal
 
 
 def _apop(login: Login, greeting: str) -> bytes:

@@ -46,6 +46,28 @@ def test_responses(
     assert mechanism.finished
 
 
+@pytest.mark.parametrize(
+    ("challenge", "told"),
+    [
+        (b'{"status":"401","schemes":"bearer","scope":"https://mail.google.com/"}',
+         "status 401, scope https://mail.google.com/"),
+        (b'{"status":"invalid_token","openid-configuration":"https://x"}', "status invalid_token"),
+        (b'{"status":400,"error":"x","error_description":"a\\r\\nb"}',
+         "status 400, error x, error_description a b"),
+        (b'{"status":"%b"}' % (b"x" * 4000),                               f"status {'x' * 120}"),
+        (b'{"status":"%b"}' % (b"x" * 5000),                               ""),
+        (b'{"status":{"a":1},"scope":[]}',                                 ""),
+        (b"[1]", ""), (b"not json", ""), (b"\xff\xfe", ""), (b"", ""), (b"[" * 4000, ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["XOAUTH2", "OAUTHBEARER"])
+def test_why_a_token_was_refused_is_kept(name: str, challenge: bytes, told: str) -> None:
+    mechanism = made(name)
+    mechanism.initial()
+    assert mechanism.respond(challenge) == (b"" if name == "XOAUTH2" else b"\1")
+    assert mechanism.refusal == told
+
+
 def test_cram_md5_takes_the_password_as_utf_8() -> None:
     digest = hmac.new("påss".encode(), b"<1@x>", "md5").hexdigest()
     assert made("CRAM-MD5", "jürgen", "påss").respond(b"<1@x>") == f"jürgen {digest}".encode()

@@ -85,6 +85,7 @@ class Postfix:
         mechanisms: Sequence[str] = MECHANISMS,
         certificate: Certificate | None = None,
         extra: Mapping[str, str] | None = None,
+        doorman: str = "",
     ) -> None:
         """`discard` names EHLO keywords not to offer: 8BITMIME, SMTPUTF8, CHUNKING, PIPELINING.
 
@@ -98,7 +99,7 @@ class Postfix:
         check_reachable(self.directory)
         self.host, self.domain = HOST, domain
         self.user, self.password = "me", "secret"
-        self._doorman = Dovecot(self.directory / "dovecot", mechanisms=mechanisms)
+        self._doorman = Dovecot(self.directory / "dovecot", mechanisms=mechanisms, extra=doorman)
         self._ports = Ports(0, 0, 0)
         self._users: set[str] = set()
         self._replies: dict[str, str] = {}
