@@ -358,6 +358,11 @@ def restamp(catalog: Catalog, account: str, mailbox: str, rules: str) -> None:
         )
 
 
+def archive_octets(catalog: Catalog) -> int:
+    """How long all segments are together."""
+    return int(catalog.rows("SELECT coalesce(sum(length), 0) FROM segment")[0][0])
+
+
 def segment_facts(catalog: Catalog) -> dict[str, SegmentFacts]:
     """The recorded valid length of every segment, and whether it may still grow."""
     rows = catalog.rows("SELECT path, length, sealed FROM segment")

@@ -17,6 +17,7 @@ from fetchd.values import Struct
 # As the partial index says it, or SQLite does not see that the index serves.
 UNSETTLED = "state IN ('pending', 'deferred', 'failed')"
 _OPEN = f"{UNSETTLED} AND state <> 'failed'"
+_D_OPEN = "d.state IN ('pending', 'deferred', 'failed') AND d.state <> 'failed'"
 _RETRIABLE = f"{UNSETTLED} AND (state <> 'pending' OR not_before > 0)"
 
 _OUTGOING = """
@@ -195,6 +196,26 @@ def counts(catalog: Catalog) -> dict[str, dict[str, int]]:
     ):
         found.setdefault(destination, {})[state] = count
     return found
+
+
+def waiting(catalog: Catalog) -> dict[str, dict[str, int]]:
+    """The same, of what is not settled yet: the partial index answers that."""
+    found: dict[str, dict[str, int]] = {}
+    for destination, state, count in catalog.rows(
+        f"SELECT destination, state, count(*) FROM delivery WHERE {UNSETTLED}"  # noqa: S608
+        " GROUP BY destination, state"
+    ):
+        found.setdefault(destination, {})[state] = count
+    return found
+
+
+def next_due(catalog: Catalog) -> datetime | None:
+    """When the first delivery that is in nobody's hands will be due; None: there is none."""
+    rows = catalog.rows(
+        f"SELECT min(max(d.not_before, coalesce(w.not_before, 0))) FROM delivery d"  # noqa: S608
+        f" LEFT JOIN destination w ON w.name = d.destination WHERE {_D_OPEN} AND d.owner = ''"
+    )
+    return moment_or_none(rows[0][0])
 
 
 def strays(catalog: Catalog, destinations: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fetchd.catalog.database import Catalog
+from fetchd.catalog.expiry import forget_expiry, note_expiry
 from fetchd.contracts import RunCounts, ServerFacts
 from fetchd.errors import Remedy
 from fetchd.instants import micros, micros_or_none, moment, moment_or_none
@@ -44,6 +45,16 @@ class RunRow(Struct, frozen=True):
     outcome: str
     counts: RunCounts
     error: str
+
+
+class Health(Struct, frozen=True):
+    """How an account fares, and no more."""
+
+    failures: int
+    last_success: datetime | None
+    error: str
+    advice: str
+    halted: bool
 
 
 class AccountStatus(Struct, frozen=True):
@@ -144,6 +155,27 @@ def succeed(catalog: Catalog, run: int, now: datetime, counts: RunCounts) -> Non
         )
 
 
+def hold(
+    catalog: Catalog, run: int, now: datetime, counts: RunCounts, not_before: datetime
+) -> None:
+    """The run went well as far as a budget let it; the next one begins when there is more."""
+    with catalog.transaction(durable=False) as db:
+        account = _finish(catalog, run, now, "paused", counts, "")
+        db.execute(
+            "UPDATE account SET last_success = ?, last_error = '', last_remedy = '',"
+            " last_advice = '', failures = 0, not_before = ? WHERE name = ?",
+            (micros(now), micros(not_before), account),
+        )
+
+
+def is_held(catalog: Catalog, account: str) -> bool:
+    """Whether the last run was ended by a budget."""
+    rows = catalog.rows(
+        "SELECT outcome FROM run WHERE account = ? ORDER BY id DESC LIMIT 1", (account,)
+    )
+    return bool(rows) and rows[0][0] == "paused"
+
+
 def interrupt(catalog: Catalog, run: int, now: datetime, counts: RunCounts) -> None:
     """The run ended early, by the owner's wish: the account is neither well nor ill by that."""
     with catalog.transaction(durable=False):
@@ -172,6 +204,29 @@ def fail(
         return int(row[0])
 
 
+def health(catalog: Catalog) -> dict[str, Health]:
+    """Of every account that was ever synced."""
+    rows = catalog.rows(
+        "SELECT name, failures, last_success, last_error, last_advice, halted <> '' FROM account"
+    )
+    return {
+        name: Health(count, moment_or_none(success), error, advice, bool(halted))
+        for name, count, success, error, advice, halted in rows
+    }
+
+
+def failures(catalog: Catalog, account: str) -> int:
+    """How many runs failed in a row."""
+    rows = catalog.rows("SELECT failures FROM account WHERE name = ?", (account,))
+    return int(rows[0][0]) if rows else 0
+
+
+def last_error(catalog: Catalog, account: str) -> str:
+    """What the last of them said, as a sentence."""
+    rows = catalog.rows("SELECT last_error FROM account WHERE name = ?", (account,))
+    return str(rows[0][0]) if rows else ""
+
+
 def save_facts(catalog: Catalog, account: str, facts: ServerFacts) -> None:
     """What the server said of itself."""
     with catalog.transaction(durable=False) as db:
@@ -181,6 +236,14 @@ def save_facts(catalog: Catalog, account: str, facts: ServerFacts) -> None:
             " ON CONFLICT (name) DO UPDATE SET facts = excluded.facts",
             (account, text),
         )
+        if facts.certificate_until:
+            note_expiry(catalog, "certificate", account, _end(facts))
+        else:
+            forget_expiry(catalog, "certificate", account)
+
+
+def _end(facts: ServerFacts) -> datetime:
+    return datetime.fromisoformat(facts.certificate_until)
 
 
 def history(catalog: Catalog, account: str = "", limit: int = 20) -> list[RunRow]:

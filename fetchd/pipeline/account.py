@@ -12,6 +12,7 @@ from fetchd.catalog import leases, runs
 from fetchd.catalog.database import Catalog
 from fetchd.errors import (
     AccountBusy,
+    BudgetSpent,
     CatalogError,
     ConnectionFailed,
     FetchdError,
@@ -20,11 +21,14 @@ from fetchd.errors import (
     ServerUnavailable,
     TlsFailed,
 )
+from fetchd.pipeline.alarms import note_troubles
 from fetchd.pipeline.errand import Errand
-from fetchd.pipeline.lease import LEASE, under_lease
+from fetchd.pipeline.halting import note_refusal
+from fetchd.pipeline.lease import LEASE, Guard, under_lease
 from fetchd.pipeline.report import Failure, RunReport
 from fetchd.pipeline.tools import Tools
 from fetchd.pipeline.visit import Place, Visit
+from fetchd.policy.budget import What
 
 RECONNECTS = 10  # in one run; the next run goes on from there
 SESSIONS = 1000  # of a server that shows a part of the maildrop at a time
@@ -32,20 +36,22 @@ SESSIONS = 1000  # of a server that shows a part of the maildrop at a time
 Turn = Callable[[], AbstractAsyncContextManager[None]]
 
 
-async def sync_account(errand: Errand, tools: Tools, turn: Turn) -> RunReport:
+async def sync_account(
+    errand: Errand, tools: Tools, turn: Turn, guard: Guard | None = None
+) -> RunReport:
     """Sync one account once; only what stops the whole process is raised.
 
-    `turn` is held while there is a connection to the server.
+    `turn` is held while there is a connection to the server; what `guard` raises ends that.
     """
     report = RunReport(errand.account)
     run: int | None = None
     try:
-        async with tools.deliveries.more_to_come(), turn():
+        async with tools.deliveries.more_to_come(), errand.allowance.connection(), turn():
             run = await _begin(errand, tools, report)
             if run is None:
                 return report
             work = _visit_until_done(errand, tools, report)
-            await under_lease(errand.account, tools.storage, tools.now, work, report)
+            await under_lease(errand.account, tools.storage, tools.now, work, report, guard)
         with report.shelter(Scope.ACCOUNT, errand.account):
             tools.progress.phase(errand.account, "delivering")
             await tools.deliveries.settle_together(errand.destinations)
@@ -66,6 +72,16 @@ async def _begin(errand: Errand, tools: Tools, report: RunReport) -> int | None:
     if tools.stop.is_set():
         report.skipped = True
         return None
+    if not errand.asked and (refused := await errand.refused()):
+        report.skipped = report.halted = True
+        report.failures.append(Failure(Scope.ACCOUNT, errand.account, refused))
+        return None
+    try:
+        await errand.allowance.check(What.LOGINS, What.DOWNLOAD)
+    except BudgetSpent as spent:
+        report.skipped = True
+        report.pause(spent)
+        return None
     now = tools.now()
     try:
         wait = await tools.storage.blocking(_take_lease, tools.storage.catalog, errand, now)
@@ -74,10 +90,12 @@ async def _begin(errand: Errand, tools: Tools, report: RunReport) -> int | None:
         report.notices.append(str(busy))
         return None
     if isinstance(wait, datetime):
-        report.skipped = True
-        report.notices.append(
-            f"The server wants a pause between logins: not before {wait:%Y-%m-%d %H:%M:%S} UTC."
+        report.skipped, report.not_before = True, wait
+        report.paused = await tools.storage.blocking(
+            runs.is_held, tools.storage.catalog, errand.account
         )
+        who = "A budget is spent" if report.paused else "The server wants a pause between logins"
+        report.notices.append(f"{who}: not before {wait:%Y-%m-%d %H:%M:%S} UTC.")
         return None
     return wait
 
@@ -93,6 +111,7 @@ def _take_lease(catalog: Catalog, errand: Errand, now: datetime) -> int | dateti
 
 async def _finish(errand: Errand, run: int, report: RunReport, tools: Tools) -> None:
     """Write down what became of the run, and let go of the account."""
+    await errand.allowance.settle()
     now = tools.now()
 
     def write(catalog: Catalog) -> None:
@@ -102,18 +121,23 @@ async def _finish(errand: Errand, run: int, report: RunReport, tools: Tools) -> 
                     catalog, run, now, report.counts(), report.sentence(), report.remedy(),
                     report.advice(), _not_before(report, now),
                 )  # fmt: skip
+            elif report.paused and report.not_before is not None:
+                runs.hold(catalog, run, now, report.counts(), report.not_before)
             elif report.stopped:
                 runs.interrupt(catalog, run, now, report.counts())
             else:
                 runs.succeed(catalog, run, now, report.counts())
+            note_troubles(catalog, report, now)
             leases.release(catalog, errand.account)
 
     await tools.storage.blocking(write, tools.storage.catalog)
+    report.halted = await note_refusal(errand.account, tools.storage, report)
 
 
 def _not_before(report: RunReport, now: datetime) -> datetime | None:
-    """The server's own wish, if it had one."""
-    waits = [
+    """The server's own wish, if it had one; or that of a budget."""
+    waits = [report.not_before - now] if report.not_before is not None else []
+    waits += [
         failure.error.wait
         for failure in report.failures
         if isinstance(failure.error, ServerUnavailable) and failure.error.wait is not None
@@ -145,7 +169,8 @@ async def _visit_until_done(errand: Errand, tools: Tools, report: RunReport) -> 
                 await visit.set_aside(culprit.message, reason, blind)
             suspect = culprit.place if culprit else None
         else:
-            if not visit.shows_parts or report.progress == before or tools.stop.is_set():
+            ended = report.paused or tools.stop.is_set()
+            if ended or not visit.shows_parts or report.progress == before:
                 return
 
 

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from fetchd.destinations import open_destination
+from fetchd.pipeline.allowance import Allowances
 from fetchd.pipeline.committer import Committer
 from fetchd.pipeline.deliver import Deliveries
+from fetchd.pipeline.paying import open_counted
 from fetchd.pipeline.storage import Storage, instance_of
 from fetchd.pipeline.tools import Progress, Tools, Unwatched
 from fetchd.settings import Settings
@@ -32,12 +33,15 @@ async def at_work(
     progress: Progress | None = None,
     confirm_retire: bool = False,
     now: Callable[[], datetime] = utc_now,
+    allowances: Allowances | None = None,
 ) -> AsyncIterator[tuple[Tools, "asyncio.Task[None]"]]:
     """The tools, and the task that commits: should it end by itself, nothing more is stored."""
+    allowances = allowances or Allowances(settings, storage, now)
     committer = Committer(storage, now)
     instance = await storage.blocking(instance_of, settings.data_dir)
     opened = {
-        name: open_destination(settings.destinations[name], instance) for name in destinations
+        name: open_counted(settings.destinations[name], instance, allowances)
+        for name in destinations
     }
     deliveries = Deliveries(storage, committer, opened, now, stop)
     tools = Tools(

@@ -83,6 +83,7 @@ class Committer:
         self._arrival = asyncio.Event()
         self._writing = threading.Lock()
         self._delivered: list[tuple[str, str]] = []
+        self.commits = 0  # groups that became durable
 
     async def commit(
         self,
@@ -182,14 +183,18 @@ class Committer:
             for batch in (*group, *self._waiting):
                 batch.done.cancel()
 
+    async def beat(self) -> bool:
+        """Whether commits still come to their end: True, sooner or later, if they do."""
+        await self._storage.blocking(self._until_idle)
+        return not self._ended
+
     async def close(self) -> None:
         """Wait for what a thread may still be writing; to be called when `run` has ended."""
+        await self._storage.blocking(self._until_idle)
 
-        def until_idle() -> None:
-            with self._writing:
-                pass
-
-        await self._storage.blocking(until_idle)
+    def _until_idle(self) -> None:
+        with self._writing:
+            pass
 
     async def _commit_group(self, group: list[_Batch]) -> None:
         results: Sequence[Committed | FetchdError]
@@ -284,6 +289,7 @@ class Committer:
             )
 
         queued = commit(self._storage, [batch.packed for batch in group], commit_of)
+        self.commits += 1
         del self._delivered[: len(delivered)]
         return [
             Committed(batch.messages, queued, deliveries)

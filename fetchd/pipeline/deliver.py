@@ -180,6 +180,21 @@ class Deliveries:
         taken, self._tallies = self._tallies, {}
         return taken
 
+    async def replace(self, destinations: Mapping[str, DeliverySession | Carrier]) -> None:
+        """These are new, or other ones now: what waits at the old ones goes to them."""
+        old = [self._desks[name] for name in destinations if name in self._desks]
+        for name, where in destinations.items():
+            self._desks[name] = self._desk(name, where)
+        for desk in old:
+            await desk.settle()
+            await desk.close()
+
+    async def remove(self, names: Iterable[str]) -> None:
+        """Nothing goes there any more; what is owed there stays so."""
+        for name in names:
+            if desk := self._desks.pop(name, None):
+                await desk.close()
+
     async def close(self) -> None:
         """Let go of all destinations; what was put and not settled stays owed."""
         await asyncio.gather(*(desk.close() for desk in self._desks.values()))

@@ -6,16 +6,24 @@ This is where settings become work.
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from fetchd.clients.meter import Meter
 from fetchd.contracts import Session
-from fetchd.errors import UsageError
+from fetchd.errors import AuthenticationFailed, UsageError
+from fetchd.pipeline.allowance import Allowance, Allowances, unlimited
+from fetchd.pipeline.halting import still_refused
 from fetchd.pipeline.owing import Beginning, Origin, Owed
 from fetchd.pipeline.storage import Storage
+from fetchd.policy.patterns import Pattern, wanted
 from fetchd.policy.retention import Leave, Window, fingerprint
 from fetchd.policy.routing import Route
 from fetchd.settings import Account, MaildirDestination, Settings
 from fetchd.sources import enter
 from fetchd.telemetry import log
-from fetchd.values import Struct
+from fetchd.values import Struct, field
+
+
+async def _never() -> AuthenticationFailed | None:
+    return None
 
 
 class Errand(Struct, frozen=True):
@@ -35,11 +43,20 @@ class Errand(Struct, frozen=True):
     max_message_size: int | None
     routes: tuple[Route, ...] = ()
     others: tuple[Owed, ...] = ()  # that routes may hand to
+    among: tuple[tuple[Pattern, ...], ...] = ()  # any of these chooses what is due; none: all
+    asked: bool = False  # by a person, who may want to try again what was refused
+    refused: Callable[[], Coroutine[Any, Any, AuthenticationFailed | None]] = _never
+    allowance: Allowance = field(default_factory=unlimited)  # of the provider
 
     @property
     def rules(self) -> str:
         """Fingerprint of leave_on_server, recorded with each message for the brake."""
         return fingerprint(self.leave)
+
+    @property
+    def meter(self) -> Meter:
+        """The octets of all its connections."""
+        return self.allowance.meter
 
     @property
     def terms(self) -> str:
@@ -67,6 +84,10 @@ class Errand(Struct, frozen=True):
         both = (*self.owed, *self.others)
         return tuple(dict.fromkeys(owed.destination for owed in both if owed.spares_old))
 
+    def is_due(self, mailbox: str, role: str | None) -> bool:
+        """Whether it is that mailbox's time."""
+        return not self.among or any(wanted(mailbox, role, each) for each in self.among)
+
     def origin(
         self,
         mailbox: str,
@@ -85,8 +106,16 @@ class Errand(Struct, frozen=True):
         )  # fmt: skip
 
 
-def errands(settings: Settings, names: Sequence[str], storage: Storage) -> list[Errand]:
-    """The named accounts, or all; UsageError for a name that the settings do not have."""
+def errands(
+    settings: Settings,
+    names: Sequence[str],
+    storage: Storage,
+    allowances: Allowances | None = None,
+) -> list[Errand]:
+    """The named accounts, or all; UsageError for a name that the settings do not have.
+
+    `allowances`: of those who make errands more than once, or count by a clock of their own.
+    """
     unknown = [name for name in names if name not in settings.accounts]
     if unknown:
         known = ", ".join(sorted(settings.accounts))
@@ -94,13 +123,27 @@ def errands(settings: Settings, names: Sequence[str], storage: Storage) -> list[
             f"no account is called {', '.join(unknown)}", advice=f"The settings have: {known}."
         )
     chosen = dict.fromkeys(names) if names else settings.accounts
-    return [_errand(settings, settings.accounts[name], storage) for name in chosen]
+    asked = bool(names)
+    allowances = allowances or Allowances(settings, storage)
+    return [
+        _errand(settings, settings.accounts[name], storage, allowances.of(name), asked=asked)
+        for name in chosen
+    ]
 
 
-def _errand(settings: Settings, account: Account, storage: Storage) -> Errand:
+def _errand(
+    settings: Settings, account: Account, storage: Storage, allowance: Allowance, *, asked: bool
+) -> Errand:
     async def open_(whole: bool) -> Session:
         transcript = _transcript(account.name) if settings.log.transcript else None
-        return await enter(account, storage.spool, transcript, whole=whole)
+        session = await allowance.enter(
+            lambda: enter(
+                account, storage.spool, transcript,
+                whole=whole, meter=allowance.meter, door=allowance.helper,
+            )
+        )  # fmt: skip
+        allowance.heard(session.facts)
+        return session
 
     own = tuple(_owed(settings, account, name) for name in dict.fromkeys(account.deliver_to))
     others = tuple(one for one in owed_to(settings, account) if one not in own)
@@ -115,6 +158,9 @@ def _errand(settings: Settings, account: Account, storage: Storage) -> Errand:
         max_message_size=account.max_message_size,
         routes=settings.routing,
         others=others,
+        asked=asked,
+        refused=lambda: still_refused(account, storage),
+        allowance=allowance,
     )
 
 

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from fetchd.catalog import inventory as inventories
 from fetchd.contracts import Fetched, Session, Unavailable
 from fetchd.errors import FetchdError
+from fetchd.pipeline.allowance import Allowance, unlimited
 from fetchd.pipeline.owing import Origin
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.tools import Tools
+from fetchd.policy.budget import What
 from fetchd.policy.plan import RemoteMessage
 from fetchd.policy.retry import retry_at
 from fetchd.telemetry import log
@@ -35,6 +37,7 @@ class Fetcher:
     attempts: Mapping[bytes, int]  # in vain before, by uid
     tools: Tools
     report: RunReport
+    allowance: Allowance = field(default_factory=unlimited)
     stopped: bool = False
     under_way: list["asyncio.Task[None]"] = field(default_factory=list)
     _turn: asyncio.Event | None = None
@@ -72,10 +75,17 @@ class Fetcher:
                 raise result
 
     def _until_stopped(self, messages: Iterable[RemoteMessage]) -> Iterable[RemoteMessage]:
-        """Ask for no more once the owner wants to leave; what was asked for still comes."""
+        """Ask for no more once the owner wants to leave, or the provider's budget is spent.
+
+        What was asked for still comes.
+        """
         for message in messages:
             if self.tools.stop.is_set():
                 self.stopped = True
+                return
+            if not self.allowance.admits(message.size):
+                self.stopped = True
+                self.report.pause(self.allowance.is_spent(What.DOWNLOAD, message.size))
                 return
             yield message
 
@@ -124,6 +134,7 @@ class Fetcher:
                 if before is not None:
                     await asyncio.wait([before])
                 await self.tools.deliveries.put_fresh(committed)
+            await self.allowance.checkpoint()
         finally:
             following.set()  # also where it never came so far
             for fetched in batch:

@@ -10,6 +10,8 @@ from fetchd.errors import AccountBusy, Scope
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.storage import Storage
 
+Guard = Callable[[], Coroutine[Any, Any, None]]  # never returns; raises what ends the work
+
 LEASE = timedelta(minutes=1)
 RENEWAL = 20.0  # seconds: three tries before it expires
 
@@ -20,21 +22,27 @@ async def under_lease(
     now: Callable[[], datetime],
     work: Coroutine[Any, Any, None],
     report: RunReport,
+    guard: Guard | None = None,
 ) -> None:
     """Do the work, renewing the lease; account-wide failures go into the report.
 
     A lease that another process has taken meanwhile (this machine slept, say)
-    ends the work at once: two at one account would fetch everything twice.
+    ends the work at once: two at one account would fetch everything twice. So does
+    what `guard` raises.
     """
     with report.shelter(Scope.ACCOUNT, account):
         task = asyncio.create_task(work)
-        keeper = asyncio.create_task(_keep(account, storage, now))
+        keepers = {asyncio.create_task(_keep(account, storage, now))}
+        if guard is not None:
+            keepers.add(asyncio.create_task(guard()))
         try:
-            await asyncio.wait({task, keeper}, return_when=asyncio.FIRST_COMPLETED)
-            if keeper.done():
-                keeper.result()
+            await asyncio.wait({task, *keepers}, return_when=asyncio.FIRST_COMPLETED)
+            for keeper in keepers:
+                if keeper.done():
+                    keeper.result()
         finally:
-            await _end(keeper)
+            for keeper in keepers:
+                await _end(keeper)
             if not task.done():
                 await _end(task)
         task.result()

@@ -74,7 +74,7 @@ class MailboxSync:
             report.linked += len(survey.linked)
         await tools.deliveries.put_held(owed)
         tools.progress.phase(errand.account, "fetching")
-        fetcher = self._fetcher = Fetcher(origin, survey.attempts, tools, report)
+        fetcher = self._fetcher = Fetcher(origin, survey.attempts, tools, report, errand.allowance)
         self._survey = survey
         self._impostors = await self._confirm_returned(session, survey)
         await fetcher.fetch(
@@ -114,7 +114,7 @@ class MailboxSync:
         octets = next_octets(survey)
         survey = self._survey = survey.without_inventory()
         retirement, retiring = Retirement(), frozenset[bytes]()
-        report.stopped |= fetcher.stopped
+        report.stopped |= fetcher.stopped and not report.paused
         if not fetcher.stopped:
             retirement, removed = await thin(
                 session, survey, fetcher.done, taken, errand, tools, report
@@ -233,6 +233,9 @@ def _notice(survey: Survey, retirement: Retirement, errand: Errand, report: RunR
     if retirement.braked:
         where = f"In '{survey.mailbox}' " if imap else ""
         report.notices.append(where + retirement.braked)
+        report.brakes[survey.mailbox] = where + retirement.braked
+    elif not (retirement.skipped or report.stopped or report.paused):
+        report.brakes[survey.mailbox] = ""
     if retirement.skipped:
         report.notices.append(f"Nothing{place} was removed from the server: {retirement.skipped}.")
     elif survey.plan.emptied:

@@ -3,11 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from fetchd.contracts import RunCounts
-from fetchd.errors import FetchdError, Remedy, Scope
+from fetchd.errors import BudgetSpent, FetchdError, Remedy, Scope
 from fetchd.pipeline.deliver import Tally
 from fetchd.values import Struct
+
+_COUNTED = (
+    "fetched", "octets", "adopted", "linked", "reflagged", "gone", "confirmed", "delivered",
+    "deferred", "failed", "retired",
+)  # fmt: skip
 
 
 class Failure(Struct, frozen=True):
@@ -22,11 +28,14 @@ class Failure(Struct, frozen=True):
 class RunReport:
     """One sync of one account, as it goes.
 
+    `halted`: the login was refused, and is not tried again by itself. `paused`: a budget is
+    spent. Whatever the reason, the next run is useless before `not_before`.
     `home` are the uids, by mailbox, that were fetched and are committed.
     `skipped`: nothing was done, and `notices` say why. `stopped`: a signal came
     before all that was wanted had come home. `aside` are messages, by
     mailbox and uid, that would not come; they are not asked for again in this run.
-    `troubles` has a sentence for each destination that did not take everything.
+    `troubles` has a sentence for each destination that did not take everything. `brakes` has
+    one for each mailbox that the brake holds, and "" for those looked at that it does not.
     """
 
     account: str
@@ -44,10 +53,14 @@ class RunReport:
     on_server: int = 0
     skipped: bool = False
     stopped: bool = False
+    halted: bool = False
+    paused: bool = False
+    not_before: datetime | None = None
     aside: set[tuple[str, bytes]] = field(default_factory=set)
     home: dict[str, set[bytes]] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     troubles: dict[str, str] = field(default_factory=dict)
+    brakes: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
     @contextmanager
@@ -55,10 +68,33 @@ class RunReport:
         """Keep an error of this scope, or a smaller one, from stopping the rest."""
         try:
             yield
+        except BudgetSpent as spent:
+            if spent.scope > scope:
+                raise
+            self.pause(spent)
         except FetchdError as error:
             if error.scope > scope:
                 raise
             self.failures.append(Failure(scope, name, error))
+
+    def pause(self, spent: BudgetSpent) -> None:
+        """This is as far as the budget goes: no failure, and told."""
+        self.paused = True
+        self.not_before = max(self.not_before or spent.until, spent.until)
+        text = str(spent)
+        notice = f"{text[0].upper()}{text[1:]}."
+        if notice not in self.notices:
+            self.notices.append(notice)
+
+    def follow(self, earlier: "RunReport") -> None:
+        """This run went on where that one had to stop: count what both did."""
+        for name in _COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(earlier, name))
+        self.aside |= earlier.aside
+        for mailbox, uids in earlier.home.items():
+            self.home.setdefault(mailbox, set()).update(uids)
+        self.notices[:0] = [notice for notice in earlier.notices if notice not in self.notices]
+        self.troubles = earlier.troubles | self.troubles
 
     def count_deliveries(self, tally: Tally) -> None:
         """Add what became of deliveries."""

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from fetchd.catalog import leases, restoring
 from fetchd.errors import (
+    BudgetSpent,
     ConnectionFailed,
     FetchdError,
     RemoteProtocolError,
@@ -27,6 +28,7 @@ from fetchd.errors import (
     TlsFailed,
     UsageError,
 )
+from fetchd.pipeline.allowance import Allowances
 from fetchd.pipeline.at_work import utc_now
 from fetchd.pipeline.errand import Errand, errands
 from fetchd.pipeline.lease import LEASE, under_lease
@@ -34,6 +36,7 @@ from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.restore_mailbox import MailboxReport, Work, restore_mailbox
 from fetchd.pipeline.storage import Storage
 from fetchd.pipeline.tools import Progress
+from fetchd.policy.budget import What
 from fetchd.policy.patterns import pattern, wanted
 from fetchd.policy.restoring import role_of
 from fetchd.settings import Settings
@@ -80,7 +83,8 @@ async def restore(
     now: Callable[[], datetime] = utc_now,
 ) -> RestoreReport:
     """Put mail back; UsageError where the wish makes no sense, else all is in the report."""
-    (errand,) = errands(settings, [wish.to], storage)
+    allowances = Allowances(settings, storage, now)
+    (errand,) = errands(settings, [wish.to], storage, allowances)
     if errand.protocol != "imap":
         raise UsageError(
             f"account {wish.to} is no IMAP account, and mail can be put back on no other",
@@ -93,7 +97,7 @@ async def restore(
     with _spool(storage) as spool:
         work = Work(
             storage, spool, wish.source, wish.since, wish.into, wish.dry_run, stop,
-            lambda messages, octets: progress.expect(wish.to, messages, octets),
+            errand.allowance, lambda messages, octets: progress.expect(wish.to, messages, octets),
             lambda messages, octets: progress.fetched(wish.to, messages, octets),
         )  # fmt: skip
         if wish.dry_run:
@@ -150,11 +154,24 @@ async def _under_lease(
         if abandoned:
             await asyncio.sleep(SETTLE)
         run = RunReport(account)
-        putting = _until_done(errand, work, report, progress)
+        putting = _as_allowed(errand, work, report, progress)
         await under_lease(account, storage, now, putting, run)
-        report.failure = next((failure.error for failure in run.failures), None)
+        report.failure = report.failure or next((one.error for one in run.failures), None)
     finally:
+        await errand.allowance.settle()
         await storage.blocking(leases.release, catalog, account)
+
+
+async def _as_allowed(
+    errand: Errand, work: Work, report: RestoreReport, progress: Progress
+) -> None:
+    """As far as the provider's budget goes; what it does not allow today, it does tomorrow."""
+    try:
+        async with errand.allowance.connection():
+            await _until_done(errand, work, report, progress)
+    except BudgetSpent as spent:
+        spent.advice = "Run the same command again then: it goes on where this one stopped."
+        report.failure = spent
 
 
 async def _until_done(
@@ -192,6 +209,8 @@ def _progress(report: RestoreReport) -> int:
 async def _session(errand: Errand, work: Work, report: RestoreReport, progress: Progress) -> None:
     """One connection: every mailbox that is not done yet."""
     progress.phase(errand.account, "connecting")
+    if not work.dry_run:
+        await errand.allowance.check(What.UPLOAD)
     session = await errand.open(False)
     assert isinstance(session, ImapSession)
     try:
@@ -207,6 +226,9 @@ async def _session(errand: Errand, work: Work, report: RestoreReport, progress: 
                     raise
                 mailbox.failure, mailbox.done = error, True
         await session.close()
+    except BudgetSpent:
+        await session.close()  # nothing is under way
+        raise
     except BaseException:
         await session.abort()
         raise

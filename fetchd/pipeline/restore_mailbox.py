@@ -19,6 +19,7 @@ from fetchd.catalog import inventory as inventories
 from fetchd.catalog import restoring
 from fetchd.contracts import Body, Location
 from fetchd.errors import ArchiveDamaged, FetchdError, MailboxUnavailable
+from fetchd.pipeline.allowance import Allowance
 from fetchd.pipeline.storage import Storage
 from fetchd.policy.mailboxes import Mailbox
 from fetchd.policy.restoring import (
@@ -113,6 +114,7 @@ class Work:
     into: str
     dry_run: bool
     stop: asyncio.Event
+    allowance: Allowance
     expect: Callable[[int, int], None]
     done: Callable[[int, int], None]
     in_flight: tuple[str, tuple[Copy, ...]] = ("", ())
@@ -271,14 +273,17 @@ class _Sending:
     async def _put(self, items: Sequence[tuple[Copy, Letter]]) -> None:
         """Send them at once, or, if the server will not have that, find out which."""
         items = await self._with_room(items)
-        if not items:
-            return
-        if self._work.dry_run:
+        if not items or self._work.dry_run:
             self._note(items)
+            return
+        octets = sum(copy.size for copy, _ in items)
+        if not self._work.allowance.takes_all(octets, len(items)):
+            await self._put_halves(items)
             return
         self._work.in_flight = self._report.mailbox, tuple(copy for copy, _ in items)
         refusal = await self._target.append(self._mailbox, [letter for _, letter in items])
         self._work.in_flight = "", ()
+        await self._work.allowance.checkpoint()
         self._work.careful = max(self._work.careful - len(items), 0)
         if refusal is None:
             self._note(items)
@@ -286,11 +291,13 @@ class _Sending:
             await self._create_again(refusal)
             await self._put(items)
         elif len(items) > 1:
-            half = len(items) // 2
-            await self._put(items[:half])
-            await self._put(items[half:])
+            await self._put_halves(items)
         else:
             await self._give_up(items[0][0], refusal)
+
+    async def _put_halves(self, items: Sequence[tuple[Copy, Letter]]) -> None:
+        for part in (items[: len(items) // 2], items[len(items) // 2 :]):
+            await self._put(part)
 
     async def _with_room(
         self, items: Sequence[tuple[Copy, Letter]]

@@ -7,6 +7,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from fetchd.catalog import runs
 from fetchd.errors import FetchdError, Remedy, Scope, ServerUnavailable, TlsFailed
@@ -89,6 +90,19 @@ def passes(error: FetchdError, *, trusted: bool) -> bool:
     return error.scope <= Scope.ACCOUNT and (error.remedy is Remedy.WAIT or back_home)
 
 
+class Syncer(Protocol):
+    """Who syncs an account when there is reason; times are the event loop's."""
+
+    due: float  # when it is time even without a hint
+    not_before: float  # whatever hints come
+
+    async def begin(self) -> None:
+        """From here on there may be hints."""
+
+    async def sync(self) -> None:
+        """A sync, done on return."""
+
+
 class Resync:
     """The syncs of one account; `due` is when the next one is, by the event loop's clock.
 
@@ -146,6 +160,9 @@ class Resync:
         self._notice(report.notices)
         self.not_before = 0.0
         self.due = self._clock() + EVERY
+        if report.paused and report.not_before is not None:
+            self._again_in(report.not_before - self._tools.now(), hints=False)
+            return
         if report.ok:
             self._failures, self._trouble = 0, ""
             return
@@ -159,7 +176,9 @@ class Resync:
     async def _put_off(self, report: RunReport) -> None:
         """Another process is at it, or the server wants no login yet."""
         storage, now = self._tools.storage, self._tools.now()
-        pause = await storage.blocking(runs.pause, storage.catalog, self._errand.account, now)
+        pause = report.not_before or await storage.blocking(
+            runs.pause, storage.catalog, self._errand.account, now
+        )
         delay = pause - now if pause is not None else timedelta(seconds=BUSY)
         self._again_in(delay, hints=False)
         self._tell_trouble(" ".join(report.notices), "", delay)

@@ -14,8 +14,9 @@ from datetime import datetime
 
 from fetchd.catalog import outbox, reach
 from fetchd.catalog.database import Catalog
-from fetchd.errors import joined
+from fetchd.errors import ServerUnavailable, joined
 from fetchd.pipeline.account import sync_account
+from fetchd.pipeline.allowance import Allowances
 from fetchd.pipeline.at_work import at_work, utc_now
 from fetchd.pipeline.deliver import Tally
 from fetchd.pipeline.errand import Errand, errands
@@ -58,6 +59,15 @@ class Turns:
         async with self._hosts[host], self._everywhere:
             yield
 
+    @asynccontextmanager
+    async def spare(self, host: str) -> AsyncIterator[None]:
+        """A place for one more, if nobody waits for it; ServerUnavailable if there is none."""
+        gates = self._hosts[host], self._everywhere
+        if any(gate.locked() for gate in gates):
+            raise ServerUnavailable("[limits] allow no more connections")
+        async with gates[0], gates[1]:  # without waiting
+            yield
+
 
 async def sync_round(
     settings: Settings,
@@ -74,11 +84,13 @@ async def sync_round(
     Raises what concerns the whole process: UsageError for an unknown name, a
     disk that is full, a catalog that cannot be written.
     """
-    chosen = errands(settings, names, storage)
     turns = Turns(settings.limits.connections, settings.limits.connections_per_host)
+    allowances = Allowances(settings, storage, now)
+    allowances.spare = turns.spare
+    chosen = errands(settings, names, storage, allowances)
     async with at_work(
         settings, settings.destinations, storage, stop,
-        progress=progress, confirm_retire=confirm_retire, now=now,
+        progress=progress, confirm_retire=confirm_retire, now=now, allowances=allowances,
     ) as (tools, committing):  # fmt: skip
         return await _all(settings, chosen, tools, turns, committing)
 

@@ -87,3 +87,5 @@ class Snapshot(Struct, frozen=True):
     alerts: int = 0  # that last
     reloaded_at: datetime | None = None
     reload_refused: str = ""  # why the last reload changed nothing
+    unready: tuple[str, ...] = ()  # sentences: why it is not ready
+    unhealthy: tuple[str, ...] = ()  # sentences: what does not advance

@@ -5,21 +5,19 @@ neither through the archive nor through the outbox. It says of itself that a pro
 it (Auto-Submitted), so that no vacation answers.
 """
 
-import getpass
 import hashlib
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
 
-from fetchd.contracts import Body, Carrier, DeliverySession, Outcome, Outgoing, Settled
+from fetchd.contracts import Body, Outcome, Outgoing
 from fetchd.destinations import open_destination
-from fetchd.errors import FetchdError, LocalProtocolError
+from fetchd.errors import FetchdError
 from fetchd.pipeline.at_work import utc_now
 from fetchd.pipeline.deliver_round import require_destinations
-from fetchd.settings import Destination, Settings
-from fetchd.settings.destination import Transfer
+from fetchd.pipeline.one_letter import addresses, carry_one, is_whole
+from fetchd.settings import Settings
 from fetchd.ulid import new_ulid
 
 ACCOUNT, MAILBOX = "test", "INBOX"  # what folder templates are filled with
@@ -59,7 +57,7 @@ async def try_destination(
     require_destinations(settings, [name])
     destination = settings.destinations[name]
     unique, at = new_ulid(), now()
-    sender, recipients = _addresses(destination)
+    sender, recipients = addresses(destination)
     domain = sender.rpartition("@")[2]
     trial = Trial(
         name, f"fetchd test delivery to {name} {unique}", f"<{unique.lower()}@{domain}>", sender,
@@ -67,7 +65,8 @@ async def try_destination(
     )  # fmt: skip
     letter = _letter(trial, unique, at)
     try:
-        settled = await _carry(open_destination(destination, "test"), letter, trial)
+        where = open_destination(destination, "test")
+        settled = await carry_one(where, letter, lambda *step: trial.steps.append(step))
     except FetchdError as error:
         trial.failure, trial.advice = str(error), error.advice
         return trial
@@ -80,42 +79,8 @@ async def try_destination(
     return trial
 
 
-async def _carry(where: DeliverySession | Carrier, letter: Outgoing, trial: Trial) -> Settled:
-    if not isinstance(where, Carrier):
-        try:
-            await where.put([letter])
-            settled = await where.settle()
-        finally:
-            await where.close()
-    else:
-        courier = await where.open(lambda step, found: trial.steps.append((step, found)))
-        try:
-            settled = [*await courier.carry([letter])]
-        finally:
-            await courier.close()
-    if len(settled) != 1:
-        raise LocalProtocolError(f"one message has {len(settled)} outcomes")
-    return settled[0]
-
-
-def _addresses(destination: Destination) -> tuple[str, tuple[str, ...]]:
-    """Who sends it, and to whom: the owner's own, as far as the settings say."""
-    here = f"{getpass.getuser()}@{socket.gethostname() or 'localhost'}"
-    if isinstance(destination, Transfer):
-        named = (destination.address or "", *destination.recipients)
-        return next(filter(_whole, named), here), tuple(destination.recipients)
-    username = getattr(destination, "username", "")
-    own = username if _whole(username) else here
-    return own, (own,)
-
-
-def _whole(address: str) -> bool:
-    """Such as may stand in a header; a login or a local recipient may be anything."""
-    return "@" in address and address.isprintable() and not set(address) & set(' ,;<>"')
-
-
 def _letter(trial: Trial, unique: str, at: datetime) -> Outgoing:
-    to = [one for one in trial.recipients if _whole(one)] or ["undisclosed-recipients:;"]
+    to = [one for one in trial.recipients if is_whole(one)] or ["undisclosed-recipients:;"]
     lines = (
         f"From: fetchd <{trial.sender}>",
         f"To: {', '.join(to)}",

@@ -71,9 +71,12 @@ class Visit:
             mailboxes = await session.mailboxes()
             alone = len({*self._states, *mailboxes}) == 1
             self._taken = frozenset(mailboxes)
-            for position, name in enumerate(mailboxes):
+            due = [name for name in mailboxes if errand.is_due(name, session.role(name))]
+            for position, name in enumerate(due):
                 if position and tools.stop.is_set():
                     report.stopped = True
+                    break
+                if report.paused:
                     break
                 with report.shelter(Scope.MAILBOX, name):
                     await self._sync(session, name, alone=alone)

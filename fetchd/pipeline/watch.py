@@ -18,16 +18,17 @@ Two connections, since hints that come during a sync must not get lost in its an
 """
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 from fetchd.errors import FetchdError, UsageError
 from fetchd.pipeline.account import Turn
+from fetchd.pipeline.allowance import Allowances
 from fetchd.pipeline.at_work import at_work
 from fetchd.pipeline.errand import Errand, errands
 from fetchd.pipeline.looking import the_mailbox
-from fetchd.pipeline.resync import Hearer, Resync, Timing, Waiting, Watching, passes
+from fetchd.pipeline.resync import Hearer, Resync, Syncer, Timing, Waiting, Watching, passes
 from fetchd.pipeline.round import Turns
 from fetchd.pipeline.storage import Storage
 from fetchd.pipeline.tools import Tools
@@ -53,13 +54,23 @@ async def watch(
 ) -> None:
     """Watch one account until `stop`; UsageError where that cannot be done."""
     check(settings, name)
-    (errand,) = errands(settings, [name], storage)
     turns = Turns(settings.limits.connections, settings.limits.connections_per_host)
-    async with at_work(settings, errand.destinations, storage, stop) as (tools, committing):
+    allowances = Allowances(settings, storage)
+    allowances.spare = turns.spare
+    (errand,) = errands(settings, [name], storage, allowances)
+    if errand.allowance.most_connections == 1:
+        raise UsageError(
+            f"the provider of account {name} allows one connection, and watching takes two",
+            advice=f"Run 'fetchd sync {name}' from a timer, or raise connections in [budgets].",
+        )
+    async with at_work(settings, errand.destinations, storage, stop, allowances=allowances) as (
+        tools,
+        committing,
+    ):
         watching = asyncio.create_task(
             watch_account(
-                errand, tools, lambda: turns.turn(errand.host), hearer,
-                mailbox=mailbox, timing=timing,
+                errand, tools, lambda: _lasting(errand, turns), hearer, mailbox=mailbox,
+                timing=timing, syncer=_syncer(errand, tools, turns, hearer, timing),
             )
         )  # fmt: skip
         try:
@@ -71,6 +82,19 @@ async def watch(
         watching.result()
 
 
+@asynccontextmanager
+async def _lasting(errand: Errand, turns: Turns) -> AsyncIterator[None]:
+    """A place for the connection that hears of news; syncs get theirs as ever."""
+    async with errand.allowance.connection(lasting=True), turns.turn(errand.host):
+        yield
+
+
+def _syncer(
+    errand: Errand, tools: Tools, turns: Turns, hearer: Hearer, timing: Timing | None
+) -> Resync:
+    return Resync(errand, tools, lambda: turns.turn(errand.host), hearer, timing or Timing())
+
+
 async def watch_account(
     errand: Errand,
     tools: Tools,
@@ -79,14 +103,17 @@ async def watch_account(
     *,
     mailbox: str = "",
     timing: Timing | None = None,
+    syncer: Syncer | None = None,
 ) -> None:
     """Watch until `tools.stop`; what a person must put right is raised.
 
     `turn` is held as long as there is a connection that watches, and once more for each
     sync: where it can be had only once, nothing is ever synced. `mailbox` is the one to
-    hear of at once where the server tells of one only.
+    hear of at once where the server tells of one only. `syncer` None: syncs are made here.
     """
-    await _Watch(errand, tools, turn, hearer, mailbox, timing or Timing()).run()
+    timing = timing or Timing()
+    syncer = syncer or Resync(errand, tools, turn, hearer, timing)
+    await _Watch(errand, tools, turn, hearer, mailbox, timing, syncer).run()
 
 
 def check(settings: Settings, name: str) -> None:
@@ -120,10 +147,11 @@ class _Watch:
         hearer: Hearer,
         mailbox: str,
         timing: Timing,
+        syncer: Syncer,
     ) -> None:
         self._errand, self._tools, self._turn = errand, tools, turn
         self._hearer, self._mailbox, self._timing = hearer, mailbox, timing
-        self._resync = Resync(errand, tools, turn, hearer, timing)
+        self._resync = syncer
         self._clock = asyncio.get_running_loop().time
         self._stirred = asyncio.Event()
         self._connected_at: float | None = None  # None: not since the last break
