@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from fetchd.alerting import after_round
 from fetchd.cli import output
 from fetchd.cli.stopping import stoppable
 from fetchd.errors import UsageError
+from fetchd.pipeline.at_work import utc_now
 from fetchd.pipeline.deliver import Tally
 from fetchd.pipeline.deliver_round import Delivered, deliver_round, require_destinations
 from fetchd.pipeline.storage import data_paths, open_storage
@@ -30,7 +32,10 @@ def deliver(settings: Settings, names: Sequence[str], *, json: bool) -> bool:
 async def _round(settings: Settings, names: Sequence[str]) -> Delivered:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     with stoppable(lambda: loop.call_soon_threadsafe(stop.set)), open_storage(settings) as storage:
-        return await deliver_round(settings, names, storage, stop=stop)
+        done = await deliver_round(settings, names, storage, stop=stop)
+        if not stop.is_set():
+            await after_round(settings, storage, utc_now())
+        return done
 
 
 def _document(done: Delivered) -> dict[str, Any]:

@@ -18,10 +18,15 @@ from typing import Annotated
 import typer
 
 from fetchd import __version__
+from fetchd.cli.alerts import alerts
 from fetchd.cli.at_home import at_home
 from fetchd.cli.deliveries import deliveries
+from fetchd.cli.init import init
+from fetchd.cli.login import login_app
 from fetchd.cli.on_servers import on_servers
 from fetchd.cli.options import Config
+from fetchd.cli.serving import serving
+from fetchd.cli.systemd import systemd
 
 app = typer.Typer(
     name="fetchd",
@@ -35,6 +40,11 @@ app = typer.Typer(
 app.add_typer(on_servers)
 app.add_typer(at_home)
 app.add_typer(deliveries, name="deliveries")
+app.add_typer(serving)
+app.add_typer(init)
+app.add_typer(alerts, name="alerts")
+app.add_typer(systemd, name="systemd")
+app.add_typer(login_app)
 
 
 def main() -> None:

@@ -17,6 +17,9 @@ def sync(
     confirm_retire: Annotated[
         bool, typer.Option("--confirm-retire", help="Let the brake go for this round.")
     ] = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="In this process, though a service runs.")
+    ] = False,
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -24,11 +27,15 @@ def sync(
 
     Ctrl-C and SIGTERM finish the batch in flight; a second one stops at once.
 
+    Where 'fetchd serve' runs for the data folder, it does the round; Ctrl-C then only stops
+    watching it.
+
     Example: fetchd sync work private
     """
     from fetchd.cli.sync import sync as work
 
-    carry_out(context.obj, json, lambda s: work(s, accounts or (), confirm_retire, json=json))
+    names = accounts or ()
+    carry_out(context.obj, json, lambda s: work(s, names, confirm_retire, here=here, json=json))
 
 
 @on_servers.command()

@@ -29,13 +29,22 @@ WELL, FAILED, MISUSED, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
 
 def carry_out(config: Path | None, json: bool, work: "Callable[[Settings], bool]") -> None:
     """Read the settings, do the work, flush, and exit with the code of what became of it."""
-    try:
+
+    def with_settings() -> bool:
         settings = _begin(config)
         # What is there now stays; looking through it again and again costs a twentieth.
         gc.freeze()
         gc.set_threshold(GARBAGE)
         gc.enable()
-        well = work(settings)
+        return work(settings)
+
+    conclude(json, with_settings)
+
+
+def conclude(json: bool, work: Callable[[], bool]) -> None:
+    """Do work that needs no settings, flush, and exit with the code of what became of it."""
+    try:
+        well = work()
         sys.stdout.flush()
     except FetchdError as error:
         _tell(str(error), error.advice, json=json)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from fetchd.alerting.words import titled
 from fetchd.catalog import delivered, outbox, reach
 from fetchd.catalog.alerts import Alert, Kind
 from fetchd.catalog.database import Catalog
@@ -15,11 +16,6 @@ from fetchd.settings import Settings
 from fetchd.values import Struct
 
 STATES = ("pending", "deferred", "failed", "delivered", "dropped")
-
-_TITLES = {
-    Kind.DELIVERY_FAILED: "deliveries to {} failed for good",
-    Kind.DESTINATION: "destination {} takes nothing",
-}
 
 
 class DestinationState(Struct, frozen=True):
@@ -95,12 +91,8 @@ def print_alerts(found: Sequence[Alert]) -> None:
     """Before everything else, with an empty line behind."""
     now = datetime.now(UTC)
     for one in found:
-        title = next(
-            (title.format(one.subject) for kind, title in _TITLES.items() if kind == one.kind),
-            f"{one.kind}: {one.subject}",
-        )
         since = f"since {instant(one.raised_at)} ({ago(one.raised_at, now)})"
-        output.say(f"ALERT: {title}, {since}, {counted(one.times, 'time')}")
+        output.say(f"ALERT: {titled(one)}, {since}, {counted(one.times, 'time')}")
         output.say(f"  {one.sentence}")
         if one.advice:
             output.say(f"  {one.advice}")

@@ -1,10 +1,14 @@
 """`fetchd verify` and `fetchd rebuild`: the archive looked after."""
 
+import asyncio
+
+from fetchd.alerting import after_round
 from fetchd.cli import output
 from fetchd.cli.stopping import stoppable
 from fetchd.cli.watching import watch_octets
 from fetchd.cli.words import counted, octets
 from fetchd.errors import CatalogError
+from fetchd.pipeline.at_work import utc_now
 from fetchd.pipeline.rebuild import RebuildReport
 from fetchd.pipeline.rebuild import rebuild as make_anew
 from fetchd.pipeline.storage import data_paths, open_storage
@@ -26,6 +30,8 @@ def verify(settings: Settings, *, restart: bool, json: bool) -> bool:
         stoppable(lambda: stopped.append(True)),
     ):
         report = read_again(storage, restart=restart, progress=bar.at, stop=lambda: bool(stopped))
+        if not stopped:
+            asyncio.run(after_round(settings, storage, utc_now()))
     if json:
         output.emit(_verified(report))
     else:

@@ -15,7 +15,9 @@ from tests.pipeline.home import Home
 COMMANDS = (
     "sync", "plan", "status", "history", "check", "verify", "rebuild", "list", "show", "export",
     "watch", "deliveries", "deliveries list", "deliveries retry", "deliveries drop",
-    "deliver", "redeliver", "test-delivery",
+    "deliver", "redeliver", "test-delivery", "init", "alerts", "alerts list", "alerts test",
+    "alerts dismiss", "systemd show", "systemd install", "systemd uninstall", "serve", "reload",
+    "top", "login", "logout",
 )  # fmt: skip
 HEAVY = ("pydantic", "sqlite3", "rich", "asyncio", "structlog", "zstandard", "ssl")
 
