@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-SERVERS := dovecot-core dovecot-pop3d dovecot-imapd dovecot-lmtpd zstd openssl
+SERVERS := dovecot-core dovecot-pop3d dovecot-imapd dovecot-lmtpd zstd openssl systemd
 
 .PHONY: demo test check bench lock clean
 
@@ -48,7 +48,8 @@ rivals:
 # The real servers of the suite, where this machine lets us install them.
 .PHONY: servers
 servers:
-	@if ! command -v /usr/sbin/dovecot >/dev/null || ! command -v zstd >/dev/null; then \
+	@if ! command -v /usr/sbin/dovecot >/dev/null || ! command -v zstd >/dev/null \
+	  || ! command -v systemd-analyze >/dev/null; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SERVERS) >/dev/null; \
 	  else echo "For the tests against real servers: sudo apt-get install $(SERVERS)"; fi; fi

@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from fetchd import telemetry
-from fetchd.telemetry import conceal, configure, log, printable, redact, redacted
+from fetchd.telemetry import conceal, configure, forget, log, printable, redact, redacted
 
 SECRET = 'open +/sesame"ü\\'
 OCTETS = SECRET.encode()
@@ -190,3 +190,12 @@ def test_structlog_is_imported_with_the_first_event_alone() -> None:
         "assert 'structlog' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_token_that_was_renewed_is_looked_for_no_more() -> None:
+    conceal("old token", "new token")
+    before = len(telemetry._literal), len(telemetry._encoded)
+    forget("old token")
+    assert redact("old token, new token") == "old token, ***"
+    conceal("third token")
+    assert (len(telemetry._literal), len(telemetry._encoded)) == before
