@@ -21,6 +21,7 @@ from msgspec import json
 
 from fetchd import __version__
 from fetchd.errors import ServiceError
+from fetchd.ownership import refuse_root
 from fetchd.values import Struct
 
 NAME = "service.lock"
@@ -50,6 +51,7 @@ class ServiceLock:
 
     def __init__(self, data_dir: Path, *, patience: float = PATIENCE) -> None:
         self.path = data_dir / NAME
+        refuse_root(data_dir)
         with _explained(self.path):
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)

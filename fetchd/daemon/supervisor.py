@@ -91,6 +91,7 @@ class Supervisor:
             return wanted.done
         if line.request is not None:
             line.request.join(wanted)
+            self.turns.promote(line.errand.host, line, why)
             return wanted.done
         if why in (Why.SCHEDULE, Why.RETRY) and line.running is not None:
             return line.running.done  # it looks at what is there, and so it serves
@@ -228,7 +229,7 @@ class Supervisor:
 
     async def _place(self, line: Line, request: Request) -> Place:
         line.stop = asyncio.Event()
-        return await self.turns.take(line.errand.host, request.why, line.stop.set)
+        return await self.turns.take(line.errand.host, request.why, line.stop.set, line)
 
     async def _sync(self, line: Line, request: Request, place: Place) -> RunReport:
         line.since = self._tools.now()

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 
 from fetchd.errors import ServerUnavailable
@@ -36,6 +36,7 @@ class _Waiter:
     host: str = field(compare=False)
     yield_: Callable[[], None] = field(compare=False)
     turn: "asyncio.Future[Place]" = field(compare=False)
+    who: object = field(compare=False, default=None)
 
 
 class Turns:
@@ -65,10 +66,12 @@ class Turns:
         self._places, self._per_host = places, per_host
         self._serve()
 
-    async def take(self, host: str, rank: int, yield_: Callable[[], None]) -> Place:
+    async def take(
+        self, host: str, rank: int, yield_: Callable[[], None], who: object = None
+    ) -> Place:
         """Wait for a place; a lower rank goes first."""
         turn: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(rank, next(self._numbers), host, yield_, turn)
+        waiter = _Waiter(rank, next(self._numbers), host, yield_, turn, who)
         heappush(self._waiting.setdefault(host, []), waiter)
         self._serve()
         try:
@@ -78,6 +81,14 @@ class Turns:
                 self.give_back(turn.result())
             self._forget(waiter)
             raise
+
+    def promote(self, host: str, who: object, rank: int) -> None:
+        """Whoever waits there under that name has become more urgent."""
+        waiters = self._waiting.get(host, [])
+        for waiter in waiters:
+            if waiter.who is who and waiter.rank > rank:
+                waiter.rank = rank
+        heapify(waiters)
 
     @asynccontextmanager
     async def spare(self, host: str) -> AsyncIterator[None]:
@@ -174,7 +185,7 @@ class Turns:
         waiters = self._waiting.get(waiter.host, [])
         if waiter in waiters:
             waiters.remove(waiter)
-            waiters.sort()
+            heapify(waiters)
             if not waiters:
                 del self._waiting[waiter.host]
 

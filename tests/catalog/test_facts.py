@@ -4,9 +4,10 @@ import threading
 import tracemalloc
 from datetime import timedelta
 
-from fetchd.catalog import inventory, keeping, outbox, recording, runs, search
+from fetchd.catalog import inventory, keeping, outbox, reach, recording, runs, search
 from fetchd.catalog.database import Catalog
 from fetchd.catalog.inventory import MailboxState
+from fetchd.catalog.reach import Reach
 from fetchd.contracts import Commit, Outcome, RunCounts, ServerFacts, Settled
 from fetchd.errors import Remedy
 from fetchd.policy.plan import Candidate, RemoteState
@@ -117,6 +118,19 @@ def test_a_deferred_delivery_waits_and_comes_back(catalog: Catalog) -> None:
     assert outbox.counts(catalog) == {"maildir": {"deferred": 1, "failed": 1}}
     assert [r.last_reply for r in outbox.listing(catalog)] == ["550", "451 later"]
     assert [r.id for r in outbox.listing(catalog, state="failed")] == [ids[1]]
+
+
+def test_the_next_due_delivery_is_the_first_that_nobody_has_in_hand(catalog: Catalog) -> None:
+    assert outbox.next_due(catalog) is None
+    ids = list(recording.record(catalog, [samples.recorded(1, 2, 3, 4)]).values())
+    assert outbox.next_due(catalog) is None  # all in hand
+    outcomes = (Outcome.DEFERRED, Outcome.DEFERRED, Outcome.FAILED, Outcome.DELIVERED)
+    settled = [Settled(i, outcome) for i, outcome in zip(ids, outcomes, strict=True)]
+    outbox.settle(catalog, settled, NOW, {ids[0]: NOW + 2 * MINUTE, ids[1]: NOW + MINUTE})
+    assert outbox.next_due(catalog) == NOW + MINUTE
+    assert outbox.waiting(catalog) == {"maildir": {"deferred": 2, "failed": 1}}
+    reach.fail(catalog, Reach("maildir", 1, NOW + 9 * MINUTE))
+    assert outbox.next_due(catalog) == NOW + 9 * MINUTE  # not before the destination is
 
 
 def test_retry_and_drop_by_hand(catalog: Catalog) -> None:

@@ -70,6 +70,19 @@ async def test_the_settings_limit_how_many_there_are_at_once(
 
 
 @in_loop
+async def test_what_a_person_asks_for_goes_ahead_of_all_that_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = "[limits]\nconnections = 1\n"
+    async with supervised(settings_of(tmp_path, 9, limits), monkeypatch) as (supervisor, script, _):
+        polls = [supervisor.request(f"a{n}", Why.SCHEDULE) for n in range(9)]
+        await supervisor.request("a8", Why.OWNER)
+        assert script.begun.index("a8") <= 1
+        await asyncio.gather(*polls)
+        assert len(script.begun) == 9
+
+
+@in_loop
 async def test_a_first_backup_lets_a_poll_go_first_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +239,30 @@ async def test_removed_accounts_end_and_new_ones_begin(
         assert (await supervisor.request("a3", Why.SCHEDULE)).ok
         with pytest.raises(UsageError, match="no account is called nobody"):
             supervisor.require(["nobody"])
+
+
+@in_loop
+async def test_new_settings_do_not_end_what_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with supervised(settings_of(tmp_path), monkeypatch) as (supervisor, script, _):
+        script.syncs["a0"] = [endless]
+        going = supervisor.request("a0", Why.SCHEDULE)
+        await script.until(lambda: script.at_once == 1)
+        await supervisor.apply(settings_of(tmp_path, full_pass='"3d"'))
+        await asyncio.sleep(0.05)
+        assert not going.done()
+        assert script.at_once == 1
+
+
+@in_loop
+async def test_a_round_over_all_does_not_try_what_was_refused_but_a_name_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with supervised(settings_of(tmp_path), monkeypatch) as (supervisor, script, _):
+        await supervisor.request("a0", Why.OWNER)
+        await supervisor.request("a0", Why.OWNER, by_name=True)
+        assert [errand.asked for errand in script.errands] == [False, True]
 
 
 @in_loop
