@@ -33,6 +33,12 @@ bench: $(VENV)/.installed servers postfix rivals
 	$(BIN)/python -m benchmarks.kill --kills 50 --restore && \
 	$(BIN)/python -m benchmarks.kill --kills 100 --deliver && exit $$measured
 
+.PHONY: soak many
+soak: $(VENV)/.installed servers
+	$(BIN)/python -m benchmarks.soak --minutes 30
+many: $(VENV)/.installed servers rivals
+	$(BIN)/python -m benchmarks.many
+
 # What the bench measures against, which the suite tries too, and a C compiler for its
 # drain, where we may install them. Without what they recommend: procmail would bring an MTA.
 RIVALS := mpop isync offlineimap3 fetchmail procmail getmail6 fdm gcc libc6-dev

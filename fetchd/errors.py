@@ -78,6 +78,10 @@ class UsageError(FetchdError):
     """The command line asks for something that is not there. Exit code 2."""
 
 
+class WrongUser(UsageError):
+    """Root was about to write into a folder of somebody else."""
+
+
 class ServiceManagerFailed(FetchdError):
     """systemd does not take or start our units, or their files cannot be written."""
 

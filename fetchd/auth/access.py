@@ -98,7 +98,7 @@ def _fitting(owner: Server, token: Token | None) -> Token:
 
 def _unrenewable(owner: Server) -> AuthenticationFailed:
     sentence = f"{owner.called}: the token has ended, and the provider gave none to renew it by"
-    return AuthenticationFailed(sentence, advice=f"Run: {login_command(owner)}")
+    return AuthenticationFailed(sentence, advice=f"Run: {login_command(owner)}", certain=True)
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,8 @@
 """What an issuer's no means, in words: wait, log in again, or mend the settings.
 
 The codes of RFC 6749 §5.2 decide, and within them Microsoft's AADSTS numbers. What passes
-by itself must not look like a wrong password, and what ends only by a new login says so.
+by itself must not look like a wrong password, and what ends only by a new login says so:
+it is `certain`, so that the account is halted, and its owner told, at once.
 To explain one more number, add a row to _MICROSOFT.
 
 https://learn.microsoft.com/entra/identity-platform/reference-error-codes
@@ -95,18 +96,21 @@ def refused(answer: Answer, what: str, command: str) -> FetchdError:
 
 
 def _explained(what: str, words: str, advice: str, command: str) -> FetchdError:
-    return AuthenticationFailed(f"{what}: {words}", advice=advice or f"Run: {command}")
+    sentence = f"{what}: {words}"
+    if advice:
+        return AuthenticationFailed(sentence, advice=advice)
+    return AuthenticationFailed(sentence, advice=f"Run: {command}", certain=True)
 
 
 def _ended(answer: Answer, what: str, code: str, command: str) -> FetchdError:
     """The grant is over: it ran out, the owner took it back, or the password changed."""
     advice = f"Run: {command}"
     if code == "access_denied" or code == "authorization_declined":
-        return AuthenticationFailed(f"{what}: it was declined", advice=advice)
+        return AuthenticationFailed(f"{what}: it was declined", advice=advice, certain=True)
     if answer.host.endswith("googleapis.com"):
         advice = f"{advice}. {GOOGLE_TESTING}"
     sentence = f"{what}: it has expired or was revoked ({_said(answer)})"
-    return AuthenticationFailed(sentence, advice=advice)
+    return AuthenticationFailed(sentence, advice=advice, certain=True)
 
 
 def _no_answer(answer: Answer, what: str) -> FetchdError:

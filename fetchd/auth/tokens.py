@@ -26,7 +26,8 @@ import msgspec
 from fetchd.auth.reading import clean, from_credential, from_environment, from_file
 from fetchd.auth.sealing import is_sealed, seal, unseal
 from fetchd.auth.token import Token, TokenState, state_of
-from fetchd.errors import AccountBusy, SecretUnavailable
+from fetchd.errors import AccountBusy, SecretUnavailable, WrongUser
+from fetchd.ownership import refuse_root
 from fetchd.settings import Server, Tokens
 from fetchd.settings.destination import Place
 from fetchd.values import Struct
@@ -100,6 +101,10 @@ class TokenStore(Struct, frozen=True):
     def _prepared(self, lack: str) -> Path:
         """The folder, made if it is absent, and closed to others if it is not."""
         folder = self._folder
+        try:
+            refuse_root(folder)
+        except WrongUser as error:
+            raise SecretUnavailable(f"{lack}: {error}", advice=error.advice) from None
         with _telling(lack, folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if folder.stat().st_mode & 0o077:

@@ -23,6 +23,7 @@ from typing import Any
 
 from fetchd.catalog.process import ProcessLock, is_alive
 from fetchd.errors import CatalogError, CatalogTooNew
+from fetchd.ownership import refuse_root
 
 HEAD = "0003"
 BUSY_SECONDS = 30
@@ -43,6 +44,8 @@ class Catalog:
         self.read_only = read_only
         self._lock = threading.RLock()
         self._process: ProcessLock | None = None
+        if not read_only:
+            refuse_root(path.parent)
         with translated(path):
             self._db = _connect_reading(path) if read_only else _connect_writing(path)
         try:

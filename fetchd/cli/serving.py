@@ -19,6 +19,9 @@ def serve(context: typer.Context, config: Config = None, json: Json = False) -> 
 
     Example: fetchd serve --config /etc/fetchd/fetchd.toml
     """
+    from fetchd.daemon.signals import hold_hangups
+
+    hold_hangups()
     from fetchd.cli.serve import serve as work
 
     carry_out(context.obj, json, work)

@@ -21,10 +21,13 @@ from fetchd.auth.revoking import give_back
 from fetchd.auth.token import Token
 from fetchd.auth.tokens import login_command, store_of
 from fetchd.cli import output
+from fetchd.cli.asking import reach
 from fetchd.contracts import Carrier
+from fetchd.daemon.messages import Resume
 from fetchd.destinations import open_destination
 from fetchd.errors import FetchdError, RemoteProtocolError, UsageError
 from fetchd.pipeline.untouched import untouched
+from fetchd.policy.schedule import Manual
 from fetchd.settings import ImapAccount, Pop3Account, Server, Settings
 from fetchd.sources import enter
 from fetchd.values import Struct, replace
@@ -61,6 +64,8 @@ def login(settings: Settings, wish: Wish, *, json: bool) -> bool:
     person = Terminal(output.complain if json else output.say, seen)
     token, tried = asyncio.run(_login(owner, client, person, wish))
     missing = lacking(client.scope, token.scope)
+    if tried.ok:
+        _wake_service(settings, owner)
     if json:
         output.emit(_document(owner, wish, token, missing, tried))
     else:
@@ -142,6 +147,17 @@ async def _tried(owner: Server) -> Tried:
             return Tried(False, str(error), error.advice)
     where = heard.get("connect", owner.host)
     return Tried(True, f"Logged in at {where} as {owner.username} ({heard.get('login', '')}).")
+
+
+def _wake_service(settings: Settings, owner: Server) -> None:
+    """A service that has given the account up goes on now, and not at its next turn."""
+    account = settings.accounts.get(owner.name)
+    if account is not owner or isinstance(account.schedule or settings.service.schedule, Manual):
+        return
+    # Where there is none, or it is not ours to ask, the next turn will do.
+    with contextlib.suppress(FetchdError), reach(settings.data_dir) as asking:
+        asking.ask(Resume((owner.name,)))
+        asking.answer()
 
 
 def _document(

@@ -194,7 +194,7 @@ class ImapClient(Conversation):
         try:
             while self.protocol.pending and (left := end - clock()) > 0:
                 try:
-                    events = await self._receive("news", left if begun else self._timeout)
+                    events = await self._receive("news", left if begun else None)
                 except ConnectionFailed:
                     if clock() < end:
                         raise
@@ -250,7 +250,10 @@ class ImapClient(Conversation):
         self.stream.write(octets)
 
     async def _receive(self, purpose: str, timeout: float | None = None) -> list[Event]:  # noqa: ASYNC109
-        """One read's events; `purpose` is for the sentence if there is none."""
+        """One read's events; `purpose` is for the sentence if there is none.
+
+        With a `timeout`, nothing is owed us: however long the silence, it is none of the pace.
+        """
         if (error := self._farewell or self.protocol.fault) is not None:
             raise error
         deflate = self._deflate
@@ -258,6 +261,8 @@ class ImapClient(Conversation):
         packed = 0
         while not data:  # a packet may hold too little to inflate
             data = await self._read(purpose, self._timeout if timeout is None else timeout)
+            if timeout is not None and not packed:
+                self._pace.restart()  # a server without news is silent, and not slow
             if self._deflate is not None:
                 packed += len(data)
                 data = self._deflate.unpack(data)

@@ -1,4 +1,4 @@
-"""Octets over the line, counted: for budgets and metrics, TLS and protocol included."""
+"""Octets over the line, counted: for budgets and metrics; the protocol included, TLS not."""
 
 from dataclasses import dataclass
 

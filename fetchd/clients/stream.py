@@ -10,7 +10,7 @@ import hashlib
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -284,16 +284,13 @@ async def open_unix_stream(path: Path, timeout: float) -> Stream:  # noqa: ASYNC
 
 def tls_context(settings: TlsSettings) -> ssl.SSLContext:
     """Verification on, unless one certificate is pinned; blocking."""
-    if settings.ca_file is None and settings.client_certificate is None:
-        return _shared_context(settings.min_tls, settings.fingerprint is not None)
-    with _loading("ca_file", settings.ca_file, "the authorities' certificates as PEM"):
-        context = _new_context(settings.min_tls, settings.fingerprint is not None, settings.ca_file)
-    own = settings.client_certificate
-    if own is not None:
-        with _loading("client_certificate", own, "certificate and unencrypted key as PEM"):
-            # An empty passphrase, lest OpenSSL should ask for one on the terminal.
-            context.load_cert_chain(own, password="")
-    return context
+    pinned, ca, own = (
+        settings.fingerprint is not None,
+        settings.ca_file,
+        settings.client_certificate,
+    )
+    system = Path(ssl.get_default_verify_paths().openssl_cafile)
+    return _context(settings.min_tls, pinned, ca, _stamp(ca or system), own, _stamp(own))
 
 
 def _finish(waiter: "asyncio.Future[None] | None") -> None:
@@ -314,10 +311,33 @@ def _loading(setting: str, file: Path | None, wanted: str) -> Iterator[None]:
         ) from error
 
 
-@lru_cache(maxsize=4)
-def _shared_context(min_tls: str, pinned: bool) -> ssl.SSLContext:
-    """One for all accounts: reading the system's authorities takes 20 ms."""
-    return _new_context(min_tls, pinned, None)
+def _stamp(file: Path | None) -> tuple[int, int]:
+    """By which a file that was changed is known."""
+    if file is None:
+        return 0, 0
+    with suppress(OSError):
+        found = file.stat()
+        return found.st_mtime_ns, found.st_size
+    return 0, 0
+
+
+@lru_cache(maxsize=64)
+def _context(
+    min_tls: str,
+    pinned: bool,
+    ca_file: Path | None,
+    _ca_stamp: tuple[int, int],
+    own: Path | None,
+    _own_stamp: tuple[int, int],
+) -> ssl.SSLContext:
+    """One for all accounts that are alike: reading the system's authorities takes 20 ms."""
+    with _loading("ca_file", ca_file, "the authorities' certificates as PEM"):
+        context = _new_context(min_tls, pinned, ca_file)
+    if own is not None:
+        with _loading("client_certificate", own, "certificate and unencrypted key as PEM"):
+            # An empty passphrase, lest OpenSSL should ask for one on the terminal.
+            context.load_cert_chain(own, password="")
+    return context
 
 
 def _new_context(min_tls: str, pinned: bool, ca_file: Path | None) -> ssl.SSLContext:

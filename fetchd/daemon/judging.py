@@ -31,6 +31,7 @@ class Verdict(Struct, frozen=True):
     again: timedelta | None = None
     why: str = ""
     advice: str = ""
+    broke: bool = False  # it is the line that failed, and nobody asked for time
 
 
 def judge(report: RunReport, failures: int, now: datetime, jitter: float, *, up: bool) -> Verdict:
@@ -52,7 +53,8 @@ def judge(report: RunReport, failures: int, now: datetime, jitter: float, *, up:
     if not up:
         return Verdict(Doing.BACKING_OFF, failures, why="this machine has no network")
     again = _delay(error, failures + 1, now, jitter)
-    return Verdict(Doing.BACKING_OFF, failures + 1, False, again, str(error), error.advice)
+    broke = error.remedy is Remedy.WAIT and not isinstance(error, ServerUnavailable)
+    return Verdict(Doing.BACKING_OFF, failures + 1, False, again, str(error), error.advice, broke)
 
 
 def _skipped(report: RunReport, failures: int, now: datetime) -> Verdict:

@@ -53,6 +53,10 @@ class Request:
         self.due = min((at for at in (self.due, other.due) if at is not None), default=None)
         self.done.add_done_callback(other.answer_alike)
 
+    def serves(self, other: "Request") -> bool:
+        """Whether this one, under way, looks at all that the other asks for."""
+        return not self.among or (bool(other.among) and {*other.among} <= {*self.among})
+
     def answer(self, report: RunReport) -> None:
         """Whoever waits for it hears what became of it."""
         if not self.done.done():
@@ -138,7 +142,9 @@ class Line:
     well: asyncio.Event = field(default_factory=asyncio.Event)
     failures: int = 0  # in a row
     not_before: float = 0.0  # loop time
+    broke: bool = False  # what failed was the line, and nobody asked for time
     begun: float = -math.inf  # loop time: when the last sync did
+    missed: set[tuple[str, ...]] = field(default_factory=set)  # patterns whose time it was
     again_at: datetime | None = None
     doing: Doing = Doing.WAITING  # while nothing is under way
     why: str = ""
@@ -191,6 +197,12 @@ class Line:
         if self.watching:
             return Doing.WATCHING
         return Doing.MANUAL if self.manual else Doing.WAITING
+
+    def catch_up(self, request: Request) -> None:
+        """What was not let do when its time had come is done with the next request."""
+        if request.among:
+            request.among = tuple(dict.fromkeys((*request.among, *sorted(self.missed))))
+        self.missed = set()
 
     def its_errand(self, request: Request) -> Errand:
         """What is to be done for this request."""

@@ -1,6 +1,6 @@
 """Memory that nobody uses any more goes back to the system, now and then.
 
-A connection that ends, above all one with TLS, leaves objects that hold each other; Python
+A sync, and a connection that ends, leave objects that hold each other; Python
 looks for such rings only when enough objects are new, which in a quiet service is hours away,
 and the C library keeps what was freed in between. After each restart of a server that many
 accounts watch, a service would be larger. So every half minute both are told: tens of

@@ -3,7 +3,9 @@
 A line that fails because of this machine (no route, no answer from the resolver; the errors
 say so) may still be one host's own fault, a name whose servers are broken, say. So the
 network is down only when two hosts in a row failed so and none was reached between. Then
-nobody tries but one account, ever another one, until something is reached again.
+nobody tries but one account, ever another one, until something is reached again. One that
+finds out nothing (its login was refused before, it has left the settings, it hangs) is
+followed by the next one all the same.
 """
 
 import asyncio
@@ -14,6 +16,7 @@ from fetchd.pipeline.report import RunReport
 from fetchd.telemetry import log
 
 FIRST_PROBE, LONGEST_PROBE = 2.0, 30.0  # seconds; the delay doubles
+PATIENCE = 60.0  # seconds for whoever tries; then another one does
 
 
 class Network:
@@ -49,6 +52,8 @@ class Network:
     def note(self, account: str, host: str, report: RunReport) -> None:
         """What a sync found out about the way."""
         if report.skipped:
+            if account == self._prober:
+                self._arm()  # it has not even tried
             return
         errors = [f.error for f in report.failures if isinstance(f.error, ConnectionFailed)]
         if any(error.local for error in errors):
@@ -99,6 +104,8 @@ class Network:
 
     def _try_next(self) -> None:
         """Ever another one: the first may have troubles of its own."""
+        self.close()
+        self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._try_next)
         self._prober = next(iter(self._kept), "")
         if self._prober:
             del self._kept[self._prober]

@@ -10,7 +10,6 @@ Read this first, then work.py (what works together), supervisor.py (one account'
 
 import asyncio
 import os
-import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -23,7 +22,9 @@ from fetchd.daemon.clockwatch import Kind, watch_clocks
 from fetchd.daemon.control import Control
 from fetchd.daemon.holder import ServiceLock
 from fetchd.daemon.line import Why
+from fetchd.daemon.memory import return_memory
 from fetchd.daemon.notify import Notify, Watchdog
+from fetchd.daemon.signals import obeyed
 from fetchd.daemon.work import Work, until_ended, working
 from fetchd.errors import FetchdError, Remedy, ServiceError, SettingsError
 from fetchd.pipeline.at_work import utc_now
@@ -59,14 +60,16 @@ class Service:
         self._notify = notify or Notify.of(os.environ)
         self._watchdog = Watchdog(self._notify, self._alive)
         self._stop = asyncio.Event()
-        self._opened = asyncio.Event()
         self._work: Work | None = None
         self._started_at = utc_now()
         self._reloading = asyncio.Lock()
+        self._hangups = asyncio.Lock()
+        self._hung_up = False  # and not obeyed yet
         self._reloaded_at: datetime | None = None
         self._refused = ""
         self._trouble = ""  # why the data folder is not open
         self._web: asyncio.Task[None] | None = None
+        self._listening = asyncio.Lock()
         self._chores: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> bool:
@@ -104,11 +107,14 @@ class Service:
     async def reload(self) -> Sequence[str]:
         """Read the settings again; what is wrong with them, or nothing."""
         async with self._reloading:
+            if self._stop.is_set():
+                return ("the service is stopping",)
             self._notify.reloading()
             try:
                 problems = await self._reload()
             finally:
-                self._notify.ready(self._status())
+                if self._work is not None or self._trouble:  # else it never was ready
+                    self._notify.ready(self._status())
         self._refused = problems[0] if problems else ""
         if problems:
             log().error("settings.refused", problems=list(problems))
@@ -156,8 +162,8 @@ class Service:
                 async with working(self._settings, self._stop, utc_now) as work:
                     self._work, self._trouble, delay = work, "", OPEN_AGAIN[0]
                     self._notify.ready(self._status())
-                    self._opened.set()
                     try:
+                        await self._catch_up(work)
                         await until_ended(work, self._stop)
                     finally:
                         self._work = None
@@ -171,6 +177,12 @@ class Service:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), delay)
                 delay = min(delay * 2, longest)
+
+    async def _catch_up(self, work: Work) -> None:
+        """The settings may have been read again while the data folder was being opened."""
+        async with self._reloading:
+            if work.settings is not self._settings:
+                await work.apply(self._settings)
 
     def _say_stopping(self) -> None:
         if self._stop.is_set():
@@ -196,7 +208,7 @@ class Service:
     @asynccontextmanager
     async def _surroundings(self) -> AsyncIterator[None]:
         control = Control(self._settings.data_dir, self._lock, self)
-        with self._signals():
+        with obeyed(self._asked_to_stop, self._asked_to_reload):
             await control.open()
             self._serve_web()
             tasks = [
@@ -204,6 +216,7 @@ class Service:
                 for coroutine in (
                     self._watchdog.run(),
                     watch_clocks(self._jumped),
+                    return_memory(),
                     self._keep_status(),
                 )
             ]
@@ -216,25 +229,7 @@ class Service:
                     task.cancel()
                 await asyncio.wait(rest)
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        handlers: dict[signal.Signals, Callable[[], None]] = {
-            signal.SIGTERM: self._asked_to_stop,
-            signal.SIGINT: self._asked_to_stop,
-            signal.SIGHUP: lambda: self._begin(self.reload()),
-        }
-        for number, handler in handlers.items():
-            loop.add_signal_handler(number, handler)
-        try:
-            yield
-        finally:
-            for number in handlers:
-                loop.remove_signal_handler(number)
-
     def _asked_to_stop(self) -> None:
-        if self._stop.is_set():
-            os._exit(1)  # asked twice: everything durable survives that
         log().info("service.stopping", note="finishing what is under way; once more to end at once")
         self._stop.set()
         patience = self._settings.service.drain.total_seconds() + GRACE
@@ -242,18 +237,32 @@ class Service:
         last.daemon = True
         last.start()
 
+    def _asked_to_reload(self) -> None:
+        """SIGHUP; those that come before it is obeyed are one."""
+        if not self._hung_up:
+            self._hung_up = True
+            self._begin(self._obey_hangup())
+
+    async def _obey_hangup(self) -> None:
+        async with self._hangups:
+            self._hung_up = False
+            await self.reload()
+
     def _serve_web(self) -> None:
         if self._web is not None:
             self._web.cancel()
         self._web = asyncio.create_task(self._web_until_stopped(self._settings.web.listen))
 
     async def _web_until_stopped(self, listen: str) -> None:
-        if listen == "off":
-            return
+        """Whatever becomes of it is no reason to fetch no mail."""
         try:
-            await serve_web(listen, self.snapshot, self._stop)
-        except FetchdError as error:  # no reason to fetch no mail
+            async with self._listening:  # the one before may still have the port
+                # Until the very end: while it drains, /readyz says that it stops.
+                await serve_web(listen, self.snapshot, asyncio.Event())
+        except FetchdError as error:
             log().error("web.failed", error=str(error), advice=error.advice)
+        except Exception as error:
+            log().error("web.failed", error=f"{type(error).__name__}: {error}")
 
     def _jumped(self, kind: Kind, seconds: float) -> None:
         log().info("clock.jumped", kind=str(kind), seconds=round(seconds, 1))
@@ -273,7 +282,13 @@ class Service:
     def _begin(self, chore: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(chore)
         self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
+        task.add_done_callback(self._over)
+
+    def _over(self, chore: "asyncio.Task[Any]") -> None:
+        self._chores.discard(chore)
+        if not chore.cancelled() and (error := chore.exception()) is not None:
+            advice = error.advice if isinstance(error, FetchdError) else ""
+            log().error("reload.failed", error=str(error) or type(error).__name__, advice=advice)
 
     # -- New settings ---------------------------------------------------------------------
 

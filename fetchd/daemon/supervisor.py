@@ -87,14 +87,16 @@ class Supervisor:
             [watcher] if watcher is not None else [], confirm_retire, by_name, due,
         )  # fmt: skip
         if self._tools.stop.is_set() or line.leaving or self._too_soon(line, why):
+            line.missed |= set(wanted.among)
             wanted.answer(RunReport(name, skipped=True, notices=[line.why]))
             return wanted.done
         if line.request is not None:
             line.request.join(wanted)
             self.turns.promote(line.errand.host, line, why)
             return wanted.done
-        if why in (Why.SCHEDULE, Why.RETRY) and line.running is not None:
-            return line.running.done  # it looks at what is there, and so it serves
+        running = line.running
+        if why in (Why.SCHEDULE, Why.RETRY) and running is not None and running.serves(wanted):
+            return running.done
         line.request = wanted
         if line.task is None:
             self._begin(line)
@@ -107,14 +109,18 @@ class Supervisor:
         self.turns.resize(settings.limits.connections, settings.limits.connections_per_host)
         known = await tools.storage.blocking(runs.health, tools.storage.catalog)
         self._allowances.apply(settings)
+        again = []
         for errand in errands(settings, (), tools.storage, self._allowances):
             account = settings.accounts[errand.account]
             schedule = account.schedule or settings.service.schedule
             line = self.lines.get(errand.account)
-            if line is None or line.leaving:
+            if line is None:
                 line = self.lines[errand.account] = Line(errand)
                 self._recall(line, known)
-            elif before.accounts.get(errand.account) != account:
+            elif line.leaving or before.accounts.get(errand.account) != account:
+                line.leaving = False  # it is back before its last sync has ended
+                if line.doing is not Doing.WAITING:
+                    again.append(line)
                 self.resume([line.name])
             line.errand = errand
             line.manual = isinstance(schedule, Manual)
@@ -123,6 +129,9 @@ class Supervisor:
             line.pushed = isinstance(schedule, Push) and errand.protocol == "imap" and not alone
         for name in self.lines.keys() - settings.accounts.keys():
             self._leave(self.lines[name])
+        for line in again:  # what was wrong with it may be right now
+            if not line.manual:
+                self.request(line.name, Why.RETRY)
 
     def resume(self, names: Iterable[str]) -> None:
         """A person says, or the settings do, that it may be tried again."""
@@ -130,6 +139,11 @@ class Supervisor:
             line = self.lines[name]
             self._forget_retry(line)
             line.not_before, line.doing, line.why, line.advice = 0.0, Doing.WAITING, "", ""
+
+    def reached(self, line: Line) -> None:
+        """Somebody has logged in there: a line that broke before is no reason to wait longer."""
+        if line.broke and line.doing is Doing.BACKING_OFF:
+            self.resume([line.name])
 
     def all_anew(self) -> None:
         """The machine slept, or moved to another network: no earlier failure counts."""
@@ -194,6 +208,7 @@ class Supervisor:
             # What joined it while it waited is served with it.
             line.queued, line.request, line.running = False, None, request
             line.begun = self._clock()
+            line.catch_up(request)
             self._note_lateness(request)
             try:
                 report = await self._sync(line, request, place)
@@ -277,7 +292,7 @@ class Supervisor:
         if line.request is not None:
             self._begin(line)
         elif line.leaving:
-            self.lines.pop(line.name, None)
+            del self.lines[line.name]
 
     def _drop_request(self, line: Line) -> None:
         if line.request is not None:
@@ -301,6 +316,7 @@ class Supervisor:
         self._forget_retry(line)
         line.failures, line.doing = verdict.failures, verdict.doing
         line.why, line.advice, line.since = verdict.why, verdict.advice, now
+        line.broke = verdict.broke
         if verdict.well:
             line.last_success = now
             line.well.set()

@@ -64,6 +64,7 @@ class Work:
                 self.pushing.renew(name)
         self.pushing.apply()
         self.plan()
+        self._stir()  # another destination may take at once what the old one did not
 
     def plan(self) -> None:
         """What is due when."""
@@ -96,6 +97,9 @@ class Work:
         """A sync has ended, well or not."""
         log_report(report)
         self.pushing.apply()
+        self._stir()
+
+    def _stir(self) -> None:
         for event in self.stirred:
             event.set()
 

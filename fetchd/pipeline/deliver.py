@@ -99,7 +99,7 @@ class Deliveries:
         """Hand over what earlier rounds left; `patient` respects the times of deferred ones."""
         self._caught_up.clear()
         try:
-            for name, desk in self._desks.items():
+            for name, desk in [*self._desks.items()]:  # others may come meanwhile
                 if until := await desk.due(self._now(), patient=patient):
                     await self._put_due(name, desk, until)
         finally:
@@ -107,7 +107,7 @@ class Deliveries:
 
     async def _put_due(self, name: str, desk: Desk, until: datetime) -> None:
         last = 0
-        while not self._stop.is_set():
+        while not self._stop.is_set() and self._desks.get(name) is desk:
             claimed = await self._storage.blocking(
                 outbox.claim_due, self._storage.catalog, [name], until, CLAIM, last
             )
@@ -185,16 +185,21 @@ class Deliveries:
         old = [self._desks[name] for name in destinations if name in self._desks]
         for name, where in destinations.items():
             self._desks[name] = self._desk(name, where)
-        for desk in old:
-            await desk.settle()
-            await desk.close()
+        await asyncio.gather(*(_retire(desk) for desk in old))
 
     async def remove(self, names: Iterable[str]) -> None:
         """Nothing goes there any more; what is owed there stays so."""
         for name in names:
             if desk := self._desks.pop(name, None):
-                await desk.close()
+                await _retire(desk)
 
     async def close(self) -> None:
         """Let go of all destinations; what was put and not settled stays owed."""
         await asyncio.gather(*(desk.close() for desk in self._desks.values()))
+
+
+async def _retire(desk: Desk) -> None:
+    """Nothing is handed in there any more; what was has its outcome, or is let go of."""
+    await desk.refuse()
+    await desk.settle()
+    await desk.close()

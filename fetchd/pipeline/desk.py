@@ -7,10 +7,12 @@ commits of its file system.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
 
+from fetchd.catalog import outbox
 from fetchd.catalog.outbox import OutgoingRow
 from fetchd.contracts import Change, DeliverySession, Outcome, Outgoing, Settled
 from fetchd.pipeline import letters
@@ -45,6 +47,9 @@ class Desk(Protocol):
     async def held(self, account: str, mailbox: str, keys: Collection[str]) -> frozenset[str]:
         """As contracts.DeliverySession says."""
 
+    async def refuse(self) -> None:
+        """Another desk takes its place: what is handed in here from now on is let go of."""
+
     async def close(self) -> None:
         """Let go; what has no outcome stays owed."""
 
@@ -57,6 +62,10 @@ class LocalDesk:
         self._open: dict[int, Attempt] = {}
         self._octets = 0
         self._turn = asyncio.Lock()
+        self._refusing = False
+        self._putting = 0
+        self._all_put = asyncio.Event()
+        self._all_put.set()
 
     async def due(self, now: datetime, *, patient: bool) -> datetime | None:
         """A round that a person or a timer asks for is not patient.
@@ -66,14 +75,34 @@ class LocalDesk:
         return now if patient else datetime.max.replace(tzinfo=now.tzinfo)
 
     async def put(self, outgoing: Sequence[Outgoing]) -> None:
+        if self._refusing:
+            ids = [one.id for one in outgoing]
+            await self._storage.blocking(outbox.release, self._storage.catalog, ids)
+            return
         # Before the put: a settlement may run at any moment behind it.
         self._open |= {
             one.id: Attempt(one.account, one.key, one.attempts, one.queued_at) for one in outgoing
         }
-        await self._session.put(outgoing)
+        with self._one_more_put():
+            await self._session.put(outgoing)
         self._octets += sum(one.size for one in outgoing)
         if len(self._open) >= SETTLE_MESSAGES or self._octets >= SETTLE_OCTETS:
             await self.settle()
+
+    @contextmanager
+    def _one_more_put(self) -> Iterator[None]:
+        self._putting += 1
+        self._all_put.clear()
+        try:
+            yield
+        finally:
+            self._putting -= 1
+            if not self._putting:
+                self._all_put.set()
+
+    async def refuse(self) -> None:
+        self._refusing = True
+        await self._all_put.wait()
 
     async def put_stored(self, rows: Sequence[OutgoingRow]) -> None:
         for row in rows:

@@ -81,6 +81,7 @@ class Dispatch:
         self._idle.set()
         self._progress = 0
         self._closing = asyncio.Event()
+        self._refusing = False
         self._fault: BaseException | None = None
 
     # -- Desk --------------------------------------------------------------------
@@ -125,6 +126,9 @@ class Dispatch:
         """Nothing is followed here, so nobody needs to know."""
         return frozenset()
 
+    async def refuse(self) -> None:
+        self._refusing = True
+
     async def close(self) -> None:
         """Finish what is under way, and let go of what waits, for whoever comes next."""
         self._closing.set()
@@ -137,9 +141,8 @@ class Dispatch:
             await asyncio.wait({*self._workers})
         for courier in [*self._couriers]:  # of workers that were cut off
             await self._part(courier)
-        left = [one.id for one in self._lanes.clear()]
         with suppress(CatalogError):  # then they look as if they were in doubt, and go all the same
-            await self._storage.blocking(outbox.release, self._storage.catalog, left)
+            await self._release(self._lanes.clear())
 
     # -- What waits -----------------------------------------------------------------
 
@@ -149,10 +152,18 @@ class Dispatch:
             assert out.not_before is not None
             await self._put_off(waiting, joined(out.last_error, out.last_advice), out.not_before)
             return
+        if self._refusing:
+            await self._release(waiting)
+            return
         for one in waiting:
             self._lanes.add(one)
         self._update()
         self._hire()
+
+    async def _release(self, waiting: Iterable[Waiting]) -> None:
+        """For whoever comes next."""
+        ids = [one.id for one in waiting]
+        await self._storage.blocking(outbox.release, self._storage.catalog, ids)
 
     def _hire(self) -> None:
         """As many workers as have something to do; those that wait for work are stirred."""

@@ -55,8 +55,10 @@ async def still_refused(account: Account, storage: Storage) -> AuthenticationFai
     if await asyncio.to_thread(login_mark, account, credentials) != mark:
         return None
     sentence = await storage.blocking(runs.last_error, storage.catalog, account.name)
+    cure = "Put the secret or the settings right"
+    if account.oauth2 is not None:
+        cure = f"Run: fetchd login {account.name}"
     return AuthenticationFailed(
         f"not tried again: {sentence or 'the server refused this login'}",
-        advice="Put the secret or the settings right; to try the same ones once more, run "
-        f"'fetchd sync {account.name}'.",
+        advice=f"{cure}; to try the same once more, run 'fetchd sync {account.name}'.",
     )

@@ -22,6 +22,7 @@ from fetchd.catalog import keeping, recording
 from fetchd.catalog.database import Catalog
 from fetchd.contracts import Commit, Location
 from fetchd.errors import ArchiveError, CatalogError
+from fetchd.ownership import refuse_root
 from fetchd.settings import Settings
 from fetchd.telemetry import log
 from fetchd.ulid import new_ulid
@@ -117,6 +118,7 @@ def instance_of(data_dir: Path) -> str:
         with suppress(FileNotFoundError):
             if ULID.fullmatch(name := path.read_text("ascii").strip()):
                 return name
+        refuse_root(data_dir)
         name = new_ulid()
         fresh = path.with_name(f"instance.{name}")
         with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:

@@ -52,6 +52,22 @@ def test_what_the_codes_mean(
 
 
 @pytest.mark.parametrize(
+    ("body", "certain"),
+    [
+        ({"error": "invalid_grant"}, True),
+        ({"error": "access_denied"}, True),
+        ({"error": "invalid_grant", "error_description": "AADSTS50173: x"}, True),
+        ({"error": "invalid_client"}, False),  # its secret may be put right in a file
+        ({"error": "invalid_grant", "error_description": "AADSTS50053: locked"}, False),
+    ],
+)
+def test_what_only_a_new_login_ends_is_certain(body: dict[str, Any], certain: bool) -> None:
+    error = refusal(400, **body)
+    assert isinstance(error, AuthenticationFailed)
+    assert error.certain is certain
+
+
+@pytest.mark.parametrize(
     ("number", "told", "advice"),
     [
         (50173,   "password was changed",   LOGIN),

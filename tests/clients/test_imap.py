@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from fetchd.clients import deflate
+from fetchd.clients import deflate, pace
 from fetchd.clients.deflate import Deflate
 from fetchd.clients.imap import WINDOW_COUNT, ImapClient
 from fetchd.clients.pace import Pace
@@ -280,6 +280,29 @@ def test_q52_idle_tells_whatever_the_server_says() -> None:
 
     with ScriptedImap({"INBOX": Box(MESSAGES)}, capabilities=CAPABILITIES) as server:
         converse(server.port, work)
+
+
+def test_a_long_silence_before_the_news_is_not_slowness() -> None:
+    timeout = 0.1
+
+    async def work(client: ImapClient) -> None:
+        news = client.idle(PATIENCE)
+        assert await anext(news) == []
+        first = asyncio.ensure_future(anext(news))
+        await asyncio.sleep(2 * pace.PATIENCE * timeout)  # more than an answer would be given
+        server.change(lambda s: s.boxes[b"INBOX"].add(MESSAGES[0]) and None)
+        said = await first
+        while Exists(4) not in said:
+            said = await anext(news)  # a read may bring a part of what was said
+        await news.aclose()
+
+    async def select_and_work(client: ImapClient) -> None:
+        assert (await client.ask(commands.examine(b"INBOX"))).ok
+        client._timeout, client._pace = timeout, Pace(timeout)
+        await work(client)
+
+    with ScriptedImap({"INBOX": Box(MESSAGES)}, capabilities=CAPABILITIES) as server:
+        converse(server.port, select_and_work)
 
 
 @pytest.mark.parametrize("said", [b"<tag> BAD what\r\n", b"<tag> NO not here\r\n"])

@@ -14,12 +14,14 @@ from fetchd.daemon.line import Why
 from fetchd.errors import (
     AuthenticationFailed,
     ConnectionFailed,
+    FetchdError,
+    Scope,
     ServerUnavailable,
     SyncStalled,
     UsageError,
 )
 from fetchd.pipeline.errand import Errand
-from fetchd.pipeline.report import RunReport
+from fetchd.pipeline.report import Failure, RunReport
 from fetchd.pipeline.snapshot import Doing
 from fetchd.pipeline.tools import Tools
 from fetchd.policy.retry import Schedule
@@ -146,6 +148,23 @@ async def test_a_broken_line_is_tried_again_soon_and_the_schedule_waits_as_long(
         assert supervisor.lines["a0"].view(None).doing is Doing.WAITING
 
 
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [(ConnectionFailed("cut"), False), (ServerUnavailable("later"), True)],
+)
+def test_a_login_that_works_ends_the_wait_after_a_broken_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: FetchdError, *, waits: bool
+) -> None:
+    async def main() -> None:
+        async with supervised(settings_of(tmp_path), monkeypatch) as (supervisor, script, _):
+            script.syncs["a0"] = [failing(error)]
+            await supervisor.request("a0", Why.PUSH)
+            supervisor.reached(supervisor.lines["a0"])
+            assert (await supervisor.request("a0", Why.PUSH)).skipped is waits
+
+    asyncio.run(main())
+
+
 @in_loop
 async def test_a_person_need_not_wait_for_what_was_put_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -242,6 +261,35 @@ async def test_removed_accounts_end_and_new_ones_begin(
 
 
 @in_loop
+async def test_an_account_that_comes_back_waits_for_the_sync_it_had_when_it_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with supervised(settings_of(tmp_path, 2), monkeypatch) as (supervisor, script, _):
+        released = asyncio.Event()
+
+        async def slow(errand: Errand, _tools: Tools) -> RunReport:
+            await released.wait()
+            return RunReport(errand.account)
+
+        script.syncs["a1"] = [slow]
+        first = supervisor.request("a1", Why.SCHEDULE)
+        await script.until(lambda: script.at_once == 1)
+        await supervisor.apply(settings_of(tmp_path, 1))
+        with pytest.raises(UsageError):
+            supervisor.require(["a1"])
+        await supervisor.apply(settings_of(tmp_path, 2))
+        second = supervisor.request("a1", Why.OWNER)
+        await asyncio.sleep(0.05)
+        assert script.begun == ["a1"]
+        released.set()
+        assert (await first).ok
+        assert (await second).ok
+        assert script.begun == ["a1", "a1"]
+        assert script.most == 1
+        assert sorted(supervisor.lines) == ["a0", "a1"]
+
+
+@in_loop
 async def test_new_settings_do_not_end_what_is_under_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,3 +353,97 @@ async def test_after_a_sleep_no_earlier_failure_counts(
         supervisor.all_anew()
         await script.until(lambda: len(script.begun) == 2)
         await script.until(lambda: supervisor.lines["a0"].failures == 0)
+
+
+@in_loop
+async def test_a_sync_of_some_mailboxes_does_not_stand_for_those_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with supervised(settings_of(tmp_path), monkeypatch) as (supervisor, script, _):
+        script.syncs["a0"] = [endless]
+        first = supervisor.request("a0", Why.SCHEDULE, among=("!Archive/**",))
+        await script.until(lambda: script.at_once == 1)
+        assert supervisor.request("a0", Why.SCHEDULE, among=("!Archive/**",)) is first
+        nightly = supervisor.request("a0", Why.SCHEDULE, among=("Archive/**",))
+        supervisor.lines["a0"].stop.set()
+        await nightly
+        seen = [errand.is_due("Archive/1", None) for errand in script.errands]
+        assert seen[0] is False
+        assert any(seen)
+
+
+@in_loop
+async def test_mailboxes_whose_time_comes_too_soon_for_the_provider_come_with_the_next_poll(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = '[budgets.h0]\npoll_floor = "10m"\n'
+    async with supervised(settings_of(tmp_path, 1, budget), monkeypatch) as made:
+        supervisor, script, _ = made
+        await supervisor.request("a0", Why.SCHEDULE, among=("!Archive/**",))
+        nightly = await supervisor.request("a0", Why.SCHEDULE, among=("Archive/**",))
+        assert nightly.skipped
+        supervisor.lines["a0"].begun -= 600
+        for _ in range(2):
+            await supervisor.request("a0", Why.SCHEDULE, among=("!Archive/**",))
+            supervisor.lines["a0"].begun -= 600
+        assert [one.is_due("Archive/1", None) for one in script.errands] == [False, True, False]
+
+
+@in_loop
+async def test_an_account_that_comes_back_while_its_last_sync_ends_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deaf(errand: Errand, tools: Tools) -> RunReport:
+        await goes_on.wait()
+        return RunReport(errand.account)
+
+    goes_on = asyncio.Event()
+    async with supervised(settings_of(tmp_path, 2), monkeypatch) as (supervisor, script, _):
+        script.syncs["a1"] = [deaf]
+        last = supervisor.request("a1", Why.SCHEDULE)
+        await script.until(lambda: script.at_once == 1)
+        await supervisor.apply(settings_of(tmp_path, 1))
+        await supervisor.apply(settings_of(tmp_path, 2))
+        goes_on.set()
+        await last
+        await script.until(lambda: not script.at_once)
+        await asyncio.sleep(0)
+        assert sorted(supervisor.lines) == ["a0", "a1"]
+        assert (await supervisor.request("a1", Why.SCHEDULE)).ok
+
+
+@in_loop
+async def test_an_account_put_right_by_new_settings_is_tried_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "BROKEN", NEVER)
+    async with supervised(settings_of(tmp_path), monkeypatch) as (supervisor, script, _):
+        script.syncs["a0"] = [failing(ConnectionFailed("no such host"))]
+        await supervisor.request("a0", Why.SCHEDULE)
+        await supervisor.request("a1", Why.SCHEDULE)
+        await supervisor.apply(settings_of(tmp_path, full_pass='"2d"'))
+        await script.until(lambda: supervisor.lines["a0"].failures == 0)
+        assert script.begun == ["a0", "a1", "a0"]  # who fared well is in no hurry
+
+
+@in_loop
+@pytest.mark.parametrize("halted", [True, False], ids=["refused before", "hangs"])
+async def test_one_that_finds_out_nothing_does_not_keep_the_network_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, halted: bool
+) -> None:
+    async def refused_before(errand: Errand, _tools: Tools) -> RunReport:
+        report = RunReport(errand.account, skipped=True, halted=True)
+        report.failures.append(Failure(Scope.ACCOUNT, errand.account, AuthenticationFailed("no")))
+        return report
+
+    monkeypatch.setattr(network, "FIRST_PROBE", 0.05)
+    monkeypatch.setattr(network, "PATIENCE", 60.0 if halted else 0.05)
+    async with supervised(settings_of(tmp_path, 3), monkeypatch) as (supervisor, script, _):
+        for name in ("a0", "a1"):
+            script.syncs[name] = [failing(DOWN)]
+        await supervisor.request("a0", Why.SCHEDULE)
+        script.syncs["a0"] = [refused_before if halted else hung]
+        await supervisor.request("a1", Why.SCHEDULE)
+        assert not supervisor.network.up
+        await script.until(lambda: supervisor.network.up, 5.0)
+        assert script.begun.count("a0") >= 2

@@ -1,7 +1,7 @@
 """The worker of a destination over connections, against a Carrier that does as it is told."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fetchd.catalog import outbox, reach
-from fetchd.contracts import Outcome
+from fetchd.contracts import Outcome, Outgoing, Settled
 from fetchd.errors import (
     AuthenticationFailed,
     CatalogError,
@@ -631,3 +631,73 @@ def test_whoever_shares_a_transaction_that_fails_hears_of_it(
         assert [type(one) for one in ended] == [CatalogError] * 3
 
     run(post, ScriptedCarrier(), work)
+
+
+# -- When the settings change -------------------------------------------------------------
+
+
+def test_what_is_handed_to_a_desk_that_was_replaced_goes_by_the_new_one(post: Post) -> None:
+    new = ScriptedCarrier()
+
+    async def work(bench: Bench) -> None:
+        desks = bench.deliveries._desks
+        stale = desks["relay"]
+        await bench.deliveries.replace({"relay": new})
+        desks["relay"], fresh = stale, desks["relay"]  # as for whoever had looked it up before
+        await bench.put("a")
+        await stale.put_stored([])
+        desks["relay"] = fresh
+        await bench.overdue()
+
+    run(post, ScriptedCarrier(), work)
+    assert new.carried == ["a"]
+    assert post.states() == {"a": "delivered"}
+
+
+def test_destinations_may_come_and_go_while_what_is_due_is_handed_in(post: Post) -> None:
+    async def work(bench: Bench) -> None:
+        await asyncio.gather(
+            bench.deliveries.put_overdue(), bench.deliveries.replace({"new": ScriptedCarrier()})
+        )
+
+    run(post, ScriptedCarrier(), work)
+
+
+class SlowDisk:
+    """A destination on a disk at which a put takes a while (contracts.DeliverySession)."""
+
+    def __init__(self) -> None:
+        self.putting, self.goes_on = asyncio.Event(), asyncio.Event()
+        self.told: list[str] = []
+        self._put: list[Outgoing] = []
+
+    async def put(self, outgoing: Sequence[Outgoing]) -> None:
+        self.putting.set()
+        await self.goes_on.wait()
+        self._put += outgoing
+        self.told.append("put")
+
+    async def settle(self) -> Sequence[Settled]:
+        self.told.append("settled")
+        done, self._put = self._put, []
+        return [Settled(one.id, Outcome.DELIVERED) for one in done]
+
+    async def close(self) -> None:
+        self.told.append("closed")
+
+
+def test_a_disk_that_is_replaced_in_the_middle_of_a_put_is_settled_first(post: Post) -> None:
+    async def work(bench: Bench) -> None:
+        old: Any = SlowDisk()
+        deliveries = bench.deliveries
+        await deliveries.replace({"relay": old})
+        putting = asyncio.create_task(bench.put("a"))
+        await old.putting.wait()
+        replacing = asyncio.create_task(deliveries.replace({"relay": ScriptedCarrier()}))
+        await asyncio.sleep(0)
+        old.goes_on.set()
+        await asyncio.gather(putting, replacing)
+        assert old.told == ["put", "settled", "closed"]
+
+    run(post, ScriptedCarrier(), work)
+    assert post.states() == {"a": "delivered"}
