@@ -127,12 +127,14 @@ def _unsynced(
         quiet = account.quiet_hours or settings.service.quiet_hours
         begun, patience = _moment(success, added) or wanted[name], settings.alerts.no_success_for
         due = begun + patience + _longest_pause(schedule, quiet)
-        late = now > max(due, since + min(GRACE, patience) if since else due)
+        if now <= max(due, since + min(GRACE, patience) if since else due):
+            yield which, None
+            continue
         # Whose login is refused was told so; but what has begun is not over by that.
         told = any((kind, name) in lasting for kind in (Kind.AUTHENTICATION, Kind.ACCOUNT))
         # A sync that is under way may bring the end; it is none before it does.
         begins = not told and not _is_at_it(catalog, name, now)
-        trouble = late and (which in lasting or begins) and not _gets_on(catalog, name, now)
+        trouble = (which in lasting or begins) and not _gets_on(catalog, name, now)
         yield which, _silence(name, success, when(begun), error, advice) if trouble else None
 
 

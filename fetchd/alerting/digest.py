@@ -1,14 +1,14 @@
 """The daily digest: what a day brought, account by account, through every channel, once.
 
-It is due from `alerts.digest` on, in the owner's time; one that was missed comes with the
-next opportunity of that day. What was sent, and what failed, is noted for each channel, so
-that a restart neither repeats nor loses it.
+It is due from `alerts.digest` on, in the owner's time; one that was missed, or did not get
+through, comes with the next opportunity of the 24 hours that follow. What was sent, and what
+failed, is noted for each channel, so that a restart neither repeats nor loses it.
 """
 
 import asyncio
 import shutil
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 
 from fetchd.alerting.channels import Channel, channels_of, send
 from fetchd.alerting.message import About, Message, here, plain
@@ -16,7 +16,7 @@ from fetchd.alerting.tell import pause
 from fetchd.alerting.words import Clock, clock_of, counted, lasted, octets, titled
 from fetchd.catalog import alerts, notes, outbox, telling
 from fetchd.catalog.database import Catalog
-from fetchd.errors import FetchdError
+from fetchd.errors import ChannelFailed, FetchdError
 from fetchd.instants import micros, moment, moment_or_none
 from fetchd.pipeline.storage import Storage
 from fetchd.settings import Settings
@@ -47,30 +47,39 @@ async def send_digest(settings: Settings, storage: Storage, now: datetime) -> No
     """To each channel that has not had today's; a channel's failure is logged and tried again."""
     if settings.alerts.digest is None:
         return
-    local = clock_of(settings).local(now)
-    if local.time() < settings.alerts.digest:
-        return
-    today = local.date().isoformat()
+    due = _due(clock_of(settings).local(now), settings.alerts.digest)
     channels = await channels_of(settings)
     owed = [
-        one for one in channels if await storage.blocking(_is_due, storage.catalog, one, today, now)
+        one for one in channels if await storage.blocking(_is_owed, storage.catalog, one, due, now)
     ]
     if not owed:
         return
-    message = await storage.blocking(_message, settings, storage.catalog, today, now)
-    await asyncio.gather(*(_send(one, message, storage, today, now) for one in owed))
+    message = await storage.blocking(_message, settings, storage.catalog, str(due.day), now)
+    await asyncio.gather(*(_send(one, message, storage, due, now) for one in owed))
+
+
+class _Due(Struct, frozen=True):
+    """The last day on which the digest's time has come; `late`: that was before midnight."""
+
+    day: date
+    late: bool
+
+
+def _due(local: datetime, at: time) -> _Due:
+    late = local.time() < at
+    return _Due(local.date() - DAY if late else local.date(), late)
 
 
 async def _send(
-    channel: Channel, message: Message, storage: Storage, today: str, now: datetime
+    channel: Channel, message: Message, storage: Storage, due: _Due, now: datetime
 ) -> None:
     catalog = storage.catalog
     if not await storage.blocking(telling.claim, catalog, channel.name):
         return
     try:
-        if await storage.blocking(_is_due, catalog, channel, today, now):
+        if await storage.blocking(_is_owed, catalog, channel, due, now):
             state = await _sent(channel, message, storage, now)
-            await storage.blocking(notes.write_note, catalog, _key(channel), f"{today} {state}")
+            await storage.blocking(notes.write_note, catalog, _key(channel), f"{due.day} {state}")
     finally:
         await storage.blocking(telling.release, catalog, channel.name)
 
@@ -79,7 +88,9 @@ async def _sent(channel: Channel, message: Message, storage: Storage, now: datet
     """What to note: "told", or how often it failed and when to try again."""
     try:
         await send(channel, message)
-    except FetchdError as error:
+    except Exception as error:  # a fault of ours in one channel must not silence the others
+        if not isinstance(error, FetchdError):
+            error = ChannelFailed(f"{channel.name} failed: {type(error).__name__}.")
         said = printable(redact(str(error)))
         log().warning("alert.untold", channel=channel.name, title=message.subject, reason=said)
         noted = (await storage.blocking(notes.note, storage.catalog, _key(channel))).split()
@@ -88,11 +99,13 @@ async def _sent(channel: Channel, message: Message, storage: Storage, now: datet
     return "told"
 
 
-def _is_due(catalog: Catalog, channel: Channel, today: str, now: datetime) -> bool:
+def _is_owed(catalog: Catalog, channel: Channel, due: _Due, now: datetime) -> bool:
     noted = notes.note(catalog, _key(channel)).split()
-    if not noted or noted[0] != today:
-        return True
-    return len(noted) == 3 and moment(int(noted[2])) <= now
+    if noted[:1] == [str(due.day)]:
+        return len(noted) == 3 and moment(int(noted[2])) <= now
+    if due.late:  # only where it is the next one: nobody needs yesterday's first
+        return noted[:1] == [str(due.day - DAY)]
+    return noted[:1] != [str(due.day + DAY)]  # the clock was set back over midnight
 
 
 def _key(channel: Channel) -> str:

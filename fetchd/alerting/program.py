@@ -14,7 +14,7 @@ from fetchd.alerting.letters import letter
 from fetchd.alerting.message import Message, here
 from fetchd.destinations.command import INHERITED, LONGEST, find_program
 from fetchd.destinations.running import Ended, Interrupt, run
-from fetchd.errors import ChannelFailed
+from fetchd.errors import ChannelFailed, FetchdError
 from fetchd.telemetry import printable, redact
 
 LIMIT = 60.0  # seconds for the program
@@ -55,7 +55,11 @@ class ProgramChannel:
             interrupt.close()
 
     def _run(self, message: Message, interrupt: Interrupt) -> Ended:
-        program = find_program(self._command[0])
+        try:
+            program = find_program(self._command[0])
+        except FetchdError as error:
+            advice = "Install it, or correct alerts.command in the settings."
+            raise ChannelFailed(str(error), advice=advice) from None
         octets = letter(message, f"fetchd@{here()}", ()).replace(b"\r\n", b"\n")
         with TemporaryFile() as file:
             file.write(octets)

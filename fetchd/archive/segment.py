@@ -8,6 +8,7 @@ name appears. A sealed file loses its write permission: nobody appends to it
 again, even before the catalog has heard of it.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -87,6 +88,8 @@ class Segment:
             os.fdatasync(self.file)
             if self._fresh:
                 self._publish()
+            if not os.fstat(self.file).st_nlink:  # it would be gone with the last who has it open
+                raise FileNotFoundError(errno.ENOENT, "it was removed", self.path)
         except OSError:
             self.unreliable = True
             raise

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -136,7 +137,7 @@ def token_state(owner: Server, environ: Mapping[str, str] | None = None) -> Toke
 def login_command(owner: Server) -> str:
     """What makes the first token, and a new one."""
     option = " --destination" if isinstance(owner, Place) else ""
-    return f"fetchd login {owner.name}{option}"
+    return f"fetchd login {shlex.quote(owner.name)}{option}"
 
 
 def name_of(owner: Server) -> str:

@@ -262,6 +262,16 @@ def retry(
     return _change(catalog, change, _RETRIABLE, [row[0] for row in catalog.rows(sql, values)])
 
 
+def hasten(catalog: Catalog, destination: str) -> None:
+    """What is owed there is due now: the destination is another one than that which failed."""
+    with catalog.transaction() as db:
+        db.execute(
+            f"UPDATE delivery SET not_before = 0 WHERE destination = ? AND {_OPEN}",  # noqa: S608
+            (destination,),
+        )
+        db.execute("UPDATE destination SET not_before = 0 WHERE name = ?", (destination,))
+
+
 def drop(catalog: Catalog, ids: Sequence[int]) -> int:
     """Owe these no longer, because the owner says so; how many."""
     return _change(catalog, "SET state = 'dropped', owner = ''", UNSETTLED, ids)

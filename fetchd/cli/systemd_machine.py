@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
 from fetchd.cli.systemd_calendar import due, jitter
 from fetchd.cli.systemd_named import credentials, files, runs_programs, values
@@ -50,7 +51,7 @@ def machine_of(settings: Settings, *, personal: bool, run_as: str) -> Found:
         written=tuple(path for path in places if state or path != settings.data_dir),
     )
     obstacles = [*_absent(places, user), *_unreadable(settings, user)]
-    obstacles += [*_unseen(machine), *_no_credential(machine)]
+    obstacles += [*_unseen(machine), *_no_credential(machine), *_unspeakable(machine)]
     return Found(machine, tuple(obstacles), tuple(_notes(settings, machine)))
 
 
@@ -60,7 +61,8 @@ def _of_user(settings: Settings) -> Found:
     notes = []
     if not Path("/var/lib/systemd/linger", user).exists():
         notes.append(f"to run it while you are not logged in: sudo loginctl enable-linger {user}")
-    return Found(machine, tuple(_no_credential(machine)), tuple(notes))
+    obstacles = (*_no_credential(machine), *_unspeakable(machine))
+    return Found(machine, obstacles, tuple(notes))
 
 
 def _common(settings: Settings, *, personal: bool) -> Machine:
@@ -171,10 +173,11 @@ def _absent(places: tuple[Path, ...], user: pwd.struct_passwd | None) -> Iterato
     """A place to write to is bound into the service's view, so it must be there, and its own."""
     owner = user.pw_name if user else USER
     for path in places:
+        word = quote(str(path))
         if not path.is_dir():
-            yield f"{path} is not there yet; run: install -d -o {owner} -m 0700 {path}"
+            yield f"{path} is not there yet; run: install -d -o {owner} -m 0700 {word}"
         elif user is not None and not _may(path, user, 0o3):
-            yield f"{path} cannot be written to by {owner}; run: chown -R {owner} {path}"
+            yield f"{path} cannot be written to by {owner}; run: chown -R {owner} {word}"
 
 
 def _unreadable(settings: Settings, user: pwd.struct_passwd | None) -> Iterator[str]:
@@ -186,7 +189,17 @@ def _unreadable(settings: Settings, user: pwd.struct_passwd | None) -> Iterator[
         is_file = path.is_file()
         if is_file and not _may(path, user, 0o4):
             named = f"{key}: " if key else ""
-            yield f"{named}{path} cannot be read by {whom}; {remedy.format(path)}, or {_OR}"
+            run = remedy.format(quote(str(path)))
+            yield f"{named}{path} cannot be read by {whom}; {run}, or {_OR}"
+
+
+def _unspeakable(machine: Machine) -> Iterator[str]:
+    """A line of a unit ends where a line ends."""
+    paths = [machine.config, machine.data, *machine.written, *machine.shown]
+    names = [*machine.command, machine.state, *(str(path) for path in paths if path)]
+    for name in dict.fromkeys([*names, *(str(one.file) for one in machine.credentials)]):
+        if not name.isprintable():
+            yield f"{name!r} holds what no unit can name; call it otherwise"
 
 
 def _unseen(machine: Machine) -> Iterator[str]:

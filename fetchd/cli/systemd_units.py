@@ -146,7 +146,7 @@ def _place(machine: Machine, *, secrets: bool) -> str:
 def _identity(machine: Machine) -> list[str]:
     lines = [f"User={machine.user}"]
     if machine.state:
-        lines += [f"StateDirectory={machine.state.replace('%', '%%')}", "StateDirectoryMode=0700"]
+        lines += [f"StateDirectory={_path(Path(machine.state))}", "StateDirectoryMode=0700"]
     return lines
 
 

@@ -56,7 +56,7 @@ class Conversation:
         try:
             yield
         except ConnectionFailed as error:
-            if not self.stream.tls:
+            if not self.stream.tls and self.stream.tunnel is None:
                 error.advice = 'Check host and port; is it the port for tls = "implicit"?'
             raise
 

@@ -98,6 +98,8 @@ def network_faults(where: str, awaited: str, advice: str | None = None) -> Itera
 def _nameless(where: str, error: Exception, advice: str | None) -> ConnectionFailed:
     """The name has no address, or nobody could be asked."""
     host = where.rsplit(":", 1)[0]
+    if where.startswith("the proxy "):  # which is told by its URL
+        host = f"of {where}"
     number = error.errno if isinstance(error, socket.gaierror) else None
     if number == socket.EAI_AGAIN:
         return ConnectionFailed(

@@ -32,13 +32,18 @@ _LOCALLY = ("socks5", "socks4")  # where we look the server's name up
 
 async def connect(host: str, port: int, via: Via) -> socket.socket:
     """A line whose next octets are the server's; the caller's deadline holds."""
-    url = urlsplit(via.proxy)
-    where = f"the proxy {url.scheme}://{_host(url)}:{url.port}"
+    url, where = urlsplit(via.proxy), named(via)
     with network_faults(where, "a line in time", ADVICE):
         if url.scheme == "http":
             line = await race(await addresses(_host(url), url.port or 0, via.ip), via.bind_address)
             return await _by_http(line, host, port, url, where)
         return await _by_socks(host, port, url, via, where)
+
+
+def named(via: Via) -> str:
+    """The proxy as sentences have it, without its login."""
+    url = urlsplit(via.proxy)
+    return f"the proxy {url.scheme}://{_host(url)}:{url.port}"
 
 
 def _host(url: SplitResult) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from fetchd.clients.meter import Meter
 from fetchd.clients.network_faults import NOT_TLS, network_faults
 from fetchd.clients.via import STRAIGHT, Via
-from fetchd.clients.ways import open_line
+from fetchd.clients.ways import awaited, open_line
 from fetchd.errors import ConnectionFailed, RemoteProtocolError, TlsFailed
 from fetchd.values import Struct
 
@@ -248,7 +248,7 @@ async def open_stream(
     """Connect, and encrypt at once where the settings say so."""
     stream = Stream(host, port, meter=meter)
     try:
-        with network_faults(stream.where, f"a connection within {timeout:g} s"):
+        with network_faults(stream.where, *awaited(timeout, via)):
             async with asyncio.timeout(timeout):
                 line, stream.tunnel = await open_line(host, port, via)
                 await _take(stream, line)

@@ -28,6 +28,16 @@ async def open_line(host: str, port: int, via: Via) -> "tuple[socket.socket, Tun
     return await race(found, via.bind_address), None
 
 
+def awaited(timeout: float, via: Via) -> tuple[str, str | None]:
+    """What does not come in time, and the advice; a proxy may be as silent as a server."""
+    connection = f"a connection within {timeout:g} s"
+    if not via.proxy:
+        return connection, None
+    from fetchd.clients.proxy import named
+
+    return f"{connection} through {named(via)}", "Check the proxy, and host and port."
+
+
 def _family(via: Via) -> str:
     """An address to begin at leaves no choice."""
     if via.ip == "any" and via.bind_address:

@@ -101,6 +101,7 @@ class Control:
         if self._server is not None:
             self._server.close()
             forget(self._folder)
+            await asyncio.sleep(0)  # what was accepted in this moment is ours to close, too
         if self._acts.askers:
             await asyncio.wait({*self._acts.askers}, timeout=FAREWELL)
         await _ended([*self._clients, *self._acts.tasks])

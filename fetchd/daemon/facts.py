@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +33,8 @@ class Facts:
         self.reach = reach.everything(catalog)
         self.alerts = len(alerts.alerts(catalog))
         self.archive_octets = inventory.archive_octets(catalog)
-        self.disk_free = shutil.disk_usage(folder).free
+        with suppress(OSError):  # the folder is gone: whoever needs it says so
+            self.disk_free = shutil.disk_usage(folder).free
 
     def destinations(self, settings: Settings, tools: Tools) -> tuple[DestinationView, ...]:
         """Each with what waits for it, and why."""

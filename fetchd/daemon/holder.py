@@ -20,7 +20,7 @@ from pathlib import Path
 from msgspec import json
 
 from fetchd import __version__
-from fetchd.errors import ServiceError
+from fetchd.errors import CatalogError, ServiceError
 from fetchd.ownership import refuse_root
 from fetchd.values import Struct
 
@@ -74,6 +74,23 @@ class ServiceLock:
         us = Holder(os.getpid(), _host(), datetime.now(UTC), __version__)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, json.encode(us) + b"\n", 0)
+
+    def require(self) -> None:
+        """CatalogError unless the folder is still the one that was locked.
+
+        In another one of that name all mail would be new, and what we have open is lost.
+        """
+        try:
+            same = os.path.samestat(os.lstat(self.path), os.fstat(self._file))
+        except OSError:
+            same = False
+        if not same:
+            raise CatalogError(
+                f"{self.path.parent} is not the folder any more with which the service began: it "
+                "was removed, replaced or unmounted.",
+                advice="Mount it, or put it back where it was; for a new beginning restart the "
+                "service.",
+            )
 
     def close(self) -> None:
         """Let go; who comes next finds nobody's name in it."""

@@ -47,6 +47,19 @@ def jobs_of(settings: Settings) -> list[Job]:
     return [job for name in settings.accounts for job in _jobs(settings, name)]
 
 
+def unasked(settings: Settings, name: str) -> tuple[tuple[str, ...], ...]:
+    """What of an account is synced without a person who asks: patterns, as a sync takes them.
+
+    Any of them chooses; none at all: everything. A retry and a hint of the server leave alone
+    what is "manual".
+    """
+    account = settings.accounts[name]
+    parts = list(_parts(account, settings.service.schedule))
+    if len(parts) == 1:
+        return ()
+    return tuple(mailboxes for mailboxes, how in parts if not isinstance(how, Manual))
+
+
 def _jobs(settings: Settings, name: str) -> Iterator[Job]:
     account, service = settings.accounts[name], settings.service
     for mailboxes, schedule in _parts(account, service.schedule):

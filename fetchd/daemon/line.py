@@ -130,6 +130,7 @@ class Line:
 
     errand: Errand
     manual: bool = False
+    unasked: tuple[tuple[str, ...], ...] = ()  # as a request's `among`, where nobody names any
     pushed: bool = False
     request: Request | None = None  # that has not begun
     running: Request | None = None

@@ -117,6 +117,14 @@ class Scheduler:
         """When it is due next, for whichever of its mailboxes; None: never by itself."""
         return min((planned.at for planned in self._of_account.get(account, ())), default=None)
 
+    def due_by(self, until: datetime) -> list[Due]:
+        """What becomes due until then, each once."""
+        return [
+            Due(job.account, job.mailboxes, planned.at)
+            for job, planned in self._planned.items()
+            if planned.at <= until
+        ]
+
     def rearm(self) -> None:
         """All times anew: the wall clock was set, or the machine slept."""
         now, self._parted = self._now(), self._apart()

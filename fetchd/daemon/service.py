@@ -28,7 +28,7 @@ from fetchd.daemon.signals import obeyed
 from fetchd.daemon.work import Work, until_ended, working
 from fetchd.errors import FetchdError, Remedy, ServiceError, SettingsError
 from fetchd.pipeline.at_work import utc_now
-from fetchd.pipeline.round import Round, unreached
+from fetchd.pipeline.round import Round, tell_of_strays, unreached
 from fetchd.pipeline.snapshot import Doing, Snapshot
 from fetchd.pipeline.tools import Progress
 from fetchd.settings import Settings
@@ -37,6 +37,7 @@ from fetchd.web.serving import serve_web
 
 OPEN_AGAIN = (10.0, 300.0)  # seconds until the data folder is tried again: first, at most
 GRACE = 20.0  # seconds beyond the drain, after which nothing is waited for
+LOOK = 5.0  # seconds between two looks whether the data folder is still there
 STATUS = 10.0  # seconds between two looks at what systemd is told
 FIXED = ("data_dir", "archive.segment_size")  # settings that need a restart
 
@@ -60,6 +61,7 @@ class Service:
         self._notify = notify or Notify.of(os.environ)
         self._watchdog = Watchdog(self._notify, self._alive)
         self._stop = asyncio.Event()
+        self._stirred = asyncio.Event()  # the owner wants something
         self._work: Work | None = None
         self._started_at = utc_now()
         self._reloading = asyncio.Lock()
@@ -99,6 +101,7 @@ class Service:
             for name in names
         ))  # fmt: skip
         done = Round(list(reports))
+        await tell_of_strays(done.reports, work.tools.storage, self._settings)
         done.unreached = await work.tools.storage.blocking(
             unreached, catalog, self._settings.destinations
         )
@@ -159,7 +162,9 @@ class Service:
         delay, longest = OPEN_AGAIN
         while not self._stop.is_set():
             try:
+                self._lock.require()
                 async with working(self._settings, self._stop, utc_now) as work:
+                    work.tasks.append(asyncio.create_task(self._watch_folder()))
                     self._work, self._trouble, delay = work, "", OPEN_AGAIN[0]
                     self._notify.ready(self._status())
                     try:
@@ -174,9 +179,21 @@ class Service:
                 self._trouble = error.whole
                 log().error("service.waits", error=str(error), advice=error.advice, seconds=delay)
                 self._notify.ready(self._status())
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), delay)
+                await self._unless_stirred(delay)
                 delay = min(delay * 2, longest)
+
+    async def _unless_stirred(self, delay: float) -> None:
+        """Wait for so long; the owner, who stops or reloads, need not."""
+        self._stirred.clear()
+        if not self._stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stirred.wait(), delay)
+
+    async def _watch_folder(self) -> None:
+        """Raise once the data folder is not there any more: what is written now is lost."""
+        while True:
+            await asyncio.sleep(LOOK)
+            await asyncio.to_thread(self._lock.require)
 
     async def _catch_up(self, work: Work) -> None:
         """The settings may have been read again while the data folder was being opened."""
@@ -232,6 +249,7 @@ class Service:
     def _asked_to_stop(self) -> None:
         log().info("service.stopping", note="finishing what is under way; once more to end at once")
         self._stop.set()
+        self._stirred.set()
         patience = self._settings.service.drain.total_seconds() + GRACE
         last = threading.Timer(patience, os._exit, (1,))  # whatever a thread may hang in
         last.daemon = True
@@ -303,6 +321,7 @@ class Service:
         configure(settings.log.level, settings.log.format)
         if self._work is not None:
             await self._work.apply(settings)
+        self._stirred.set()
         if before.web != settings.web:
             self._serve_web()
         return ()

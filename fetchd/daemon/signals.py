@@ -20,7 +20,7 @@ BURST = 0.3  # seconds
 
 def hold_hangups() -> None:
     """Keep SIGHUP for later; to be called before anything is read or imported at length."""
-    pass
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
 @contextmanager

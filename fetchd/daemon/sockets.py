@@ -7,6 +7,7 @@ a longer one is reached through /proc/self/fd of the folder.
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from fetchd.errors import ServiceError
 
 NAME = "control.sock"
+PAUSE = 0.02  # seconds
 LONGEST = 100  # octets of a path; Linux takes 107, others 103
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: struct ucred
 
@@ -46,11 +48,24 @@ def connected(folder: Path, patience: float) -> socket.socket:
     plug.settimeout(patience)
     try:
         with _near(folder / NAME) as near:
-            plug.connect(near)
+            _connect(plug, near, patience)
     except OSError:
         plug.close()
         raise
     return plug
+
+
+def _connect(plug: socket.socket, near: str, patience: float) -> None:
+    """A queue of callers that is full is told at once (EAGAIN), however patient the socket is."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            plug.connect(near)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(PAUSE)
 
 
 def forget(folder: Path) -> None:

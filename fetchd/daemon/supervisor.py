@@ -19,6 +19,7 @@ from dataclasses import replace as replaced
 from datetime import datetime, timedelta
 
 from fetchd.catalog import runs
+from fetchd.daemon.jobs import unasked
 from fetchd.daemon.judging import Verdict, judge
 from fetchd.daemon.line import Line, Pulse, Request, Why
 from fetchd.daemon.network import Network
@@ -83,7 +84,7 @@ class Supervisor:
         """A sync of this account, which was `due` then; its report, also of why there was none."""
         line = self.lines[name]
         wanted = Request(
-            why, self._loop.create_future(), (among,) if among else (),
+            why, self._loop.create_future(), self._among(line, why, among),
             [watcher] if watcher is not None else [], confirm_retire, by_name, due,
         )  # fmt: skip
         if self._tools.stop.is_set() or line.leaving or self._too_soon(line, why):
@@ -101,6 +102,11 @@ class Supervisor:
         if line.task is None:
             self._begin(line)
         return wanted.done
+
+    def _among(self, line: Line, why: Why, among: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        if among:
+            return (among,)
+        return line.unasked if why in (Why.PUSH, Why.RETRY) else ()
 
     async def apply(self, settings: Settings) -> None:
         """These are the accounts from now on; what is under way goes on as it began."""
@@ -123,7 +129,7 @@ class Supervisor:
                     again.append(line)
                 self.resume([line.name])
             line.errand = errand
-            line.manual = isinstance(schedule, Manual)
+            line.manual, line.unasked = isinstance(schedule, Manual), unasked(settings, line.name)
             # Watching takes a connection, and each sync another one.
             alone = errand.allowance.most_connections == 1
             line.pushed = isinstance(schedule, Push) and errand.protocol == "imap" and not alone

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fetchd.alerting import watch_alerts
+from fetchd.catalog import outbox
 from fetchd.daemon.delivering import keep_delivering
 from fetchd.daemon.facts import Facts, keep_facts
 from fetchd.daemon.jobs import jobs_of
@@ -82,11 +83,10 @@ class Work:
         self.scheduler.start()
         self.pushing.apply()
         now = self.tools.now()
-        for name, line in self.supervisor.lines.items():
-            at, before = self.scheduler.next_at(name), line.last_success
-            fresh = before is not None and now - before < SOON
-            if at is not None and at - now <= SOON and not fresh:
-                self.supervisor.request(name, Why.SCHEDULE)
+        for due in self.scheduler.due_by(now + SOON):
+            before = self.supervisor.lines[due.account].last_success
+            if before is None or now - before >= SOON:
+                self.supervisor.request(due.account, Why.SCHEDULE, among=due.mailboxes)
 
     def due(self, due: Due) -> None:
         """The schedule says so."""
@@ -143,6 +143,8 @@ class Work:
             if before.destinations.get(name) != destination
         }
         await deliveries.replace(changed)
+        for name in changed:
+            await storage.blocking(outbox.hasten, storage.catalog, name)
         if gone := before.destinations.keys() - after.destinations.keys():
             self._begin(self._remove(sorted(gone)))
 

@@ -111,15 +111,7 @@ async def _all(
     await tools.deliveries.settle(last=True)
     await tools.committer.flush()
     done = Round([line.result() for line in lines])
-    strays = await tools.storage.blocking(
-        outbox.strays, tools.storage.catalog, tuple(settings.destinations)
-    )
-    for report in done.reports:
-        report.notices += [
-            f"{count} deliveries are owed to '{name}', which the settings do not have: define it "
-            "again, or see 'fetchd deliveries' and drop them."
-            for name, count in strays.get(report.account, {}).items()
-        ]
+    await tell_of_strays(done.reports, tools.storage, settings)
     done.unreached = await tools.storage.blocking(
         unreached, tools.storage.catalog, settings.destinations
     )
@@ -130,6 +122,19 @@ async def _all(
     if not tools.stop.is_set():
         await tools.storage.blocking(let_expire, tools.storage, settings.archive.keep, tools.now())
     return done
+
+
+async def tell_of_strays(
+    reports: Sequence[RunReport], storage: Storage, settings: Settings
+) -> None:
+    """A notice for what accounts are owed at destinations that are not in the settings."""
+    strays = await storage.blocking(outbox.strays, storage.catalog, tuple(settings.destinations))
+    for report in reports:
+        report.notices += [
+            f"{count} deliveries are owed to '{name}', which the settings do not have: define it "
+            "again, or see 'fetchd deliveries' and drop them."
+            for name, count in strays.get(report.account, {}).items()
+        ]
 
 
 def unreached(catalog: Catalog, names: Collection[str]) -> dict[str, str]:

@@ -263,9 +263,11 @@ class _Watch:
         waited: set[asyncio.Task[Any]] = {hints, stopped}
         if not self._stirred.is_set():
             waited.add(asyncio.create_task(self._stirred.wait()))
-        await asyncio.wait(waited, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        for task in waited - {hints}:
-            await _end(task)
+        try:
+            await asyncio.wait(waited, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waited - {hints}:
+                await _end(task)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """What the work gives; None, and the work is ended, when all is to end."""

@@ -69,6 +69,23 @@ def test_one_that_was_missed_comes_later_that_day(
     assert len(channel.sent) == 2
 
 
+def test_one_just_before_midnight_is_not_lost_over_it(
+    tmp_path: Path, storage: Storage, channel: Recorder
+) -> None:
+    late = 'digest = "23:59"\ncommand = ["/bin/true"]'
+    midnight = NOW.replace(hour=0, minute=0)
+    send(tmp_path, storage, midnight, alerts=late)
+    assert channel.sent == []  # nobody waits for the first one of yesterday
+    send(tmp_path, storage, midnight - MINUTE, midnight + DAY, midnight + DAY + MINUTE, alerts=late)
+    subjects = [one.subject for one in channel.sent]
+    assert subjects == ["fetchd: digest of 2030-01-30", "fetchd: digest of 2030-01-31"]
+    channel.failing = True
+    send(tmp_path, storage, midnight + 2 * DAY - MINUTE, alerts=late)
+    channel.failing = False
+    send(tmp_path, storage, midnight + 2 * DAY + 5 * MINUTE, alerts=late)
+    assert channel.sent[-1].subject == "fetchd: digest of 2030-02-01"
+
+
 def test_one_that_failed_is_tried_again_after_a_pause(
     tmp_path: Path, storage: Storage, channel: Recorder
 ) -> None:

@@ -122,6 +122,17 @@ def test_a_segment_in_use_by_another_process_is_not_removed(folder: Path, spool:
         assert octets(removing, recorded, spool) == letters(1)
 
 
+def test_what_is_written_into_a_removed_segment_is_not_stored(folder: Path, spool: Path) -> None:
+    with closing(Archive(folder)) as archive:
+        recorded = store(archive, spool, letters(1))
+        (folder / recorded.segment).unlink()
+        with pytest.raises(ArchiveError, match="cannot be made, or went away"):
+            store(archive, spool, letters(2))
+        after = store(archive, spool, letters(3))
+        assert after.segment != recorded.segment
+        assert octets(archive, after, spool) == letters(3)
+
+
 def test_two_archives_at_once_use_segments_of_their_own(folder: Path, spool: Path) -> None:
     with closing(Archive(folder)) as one, closing(Archive(folder)) as other:
         first, second = store(one, spool, letters(1)), store(other, spool, letters(2))

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 PATIENCE = 60.0  # seconds for whatever is waited for
 POLL = 0.02
@@ -77,18 +77,28 @@ class Serving:
 
     def snapshot(self) -> dict[str, Any]:
         """As the control socket tells it."""
-        data_dir = tomllib.loads(self.settings.read_text())["data_dir"]
-        with socket.socket(socket.AF_UNIX) as plug:
-            plug.settimeout(PATIENCE)
-            plug.connect(str(Path(data_dir) / "control.sock"))
-            lines = plug.makefile("rwb")
-            assert json.loads(lines.readline())["is"] == "hello"
-            lines.write(b'{"is": "status"}\n')
-            lines.flush()
+        with self._asked("status") as lines:
             while (said := json.loads(lines.readline()))["is"] != "state":
                 assert said["is"] == "beat", said
         found: dict[str, Any] = said["snapshot"]
         return found
+
+    def begin_sync(self) -> None:
+        """Of all accounts, which nobody waits for."""
+        with self._asked("sync") as lines:
+            lines.readline()
+
+    @contextmanager
+    def _asked(self, what: str) -> "Iterator[BinaryIO]":
+        data_dir = tomllib.loads(self.settings.read_text())["data_dir"]
+        with socket.socket(socket.AF_UNIX) as plug:
+            plug.settimeout(PATIENCE)
+            plug.connect(str(Path(data_dir) / "control.sock"))
+            with plug.makefile("rwb") as lines:
+                assert json.loads(lines.readline())["is"] == "hello"
+                lines.write(json.dumps({"is": what}).encode() + b"\n")
+                lines.flush()
+                yield lines
 
     def account(self, name: str) -> dict[str, Any]:
         """One account of the snapshot."""

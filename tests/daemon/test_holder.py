@@ -4,10 +4,12 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from fetchd import __version__
 from fetchd.daemon import holder
 from fetchd.daemon.holder import NAME, Holder, ServiceLock, holder_of
-from fetchd.errors import ServiceError
+from fetchd.errors import CatalogError, ServiceError
 
 HOLD = (
     "import sys, pathlib, time\n"
@@ -109,6 +111,20 @@ def test_a_lock_that_says_nothing_is_still_one(tmp_path: Path, written: bytes) -
     with pytest.raises(ServiceError, match="already: another process"):
         ServiceLock(tmp_path, patience=0)
     lock.close()
+
+
+def test_a_folder_that_was_removed_or_replaced_is_noticed(tmp_path: Path) -> None:
+    folder, aside = tmp_path / "data", tmp_path / "aside"
+    with closing(ServiceLock(folder)) as lock:
+        lock.require()
+        folder.rename(aside)
+        with pytest.raises(CatalogError, match="removed, replaced or unmounted"):
+            lock.require()
+        with closing(ServiceLock(folder)), pytest.raises(CatalogError):
+            lock.require()
+        shutil.rmtree(folder)
+        aside.rename(folder)
+        lock.require()
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ class Watches:
         self.errors = list(errors)
         self.begun = self.standing = self.most = 0
         self.changed = asyncio.Event()
+        self.times: list[float] = []
         self.parting = 0.0  # seconds that hanging up takes
 
     async def watch(self, _errand: Errand, *_: Any, **__: Any) -> None:
         self.begun += 1
+        self.times.append(asyncio.get_running_loop().time())
         self.changed.set()
         if self.errors:
             raise self.errors.pop(0)
@@ -90,23 +93,14 @@ async def test_a_watch_whose_settings_change_hangs_up_before_the_next_begins(
 async def test_a_watch_that_is_refused_where_syncs_are_not_is_tried_ever_more_seldom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pauses: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-
-    monkeypatch.setattr(
-        pushing_module, "AGAIN", Schedule(timedelta(seconds=10), timedelta(hours=1))
-    )
+    quick = Schedule(timedelta(milliseconds=20), timedelta(hours=1))
+    monkeypatch.setattr(pushing_module, "AGAIN", quick)
     watches = Watches(*(UsageError("the settings choose none of the mailboxes"),) * 4)
-    with monkeypatch.context() as patched:
-        patched.setattr("fetchd.daemon.pushing.asyncio.sleep", sleep)
-        async with pushed(tmp_path, monkeypatch, watches) as (_, supervisor):
-            await watches.until(5, 1)
-            assert not supervisor._fault.done()
-    waited = [one for one in pauses if one >= 1]
-    assert len(waited) == 4
-    assert waited[3] > 2 * waited[0]
+    async with pushed(tmp_path, monkeypatch, watches) as (_, supervisor):
+        await watches.until(5, 1)
+        assert not supervisor._fault.done()
+    waits = [after - before for before, after in pairwise(watches.times)]
+    assert waits[3] >= 8 * 0.02
 
 
 @in_loop

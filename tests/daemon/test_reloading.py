@@ -22,7 +22,8 @@ from tests.servers.processes import free_ports
 def service_of(*read: Settings) -> Service:
     """One that reads these settings, one after the other."""
     first, *later = read
-    return Service(lambda: later.pop(0), first, cast("Any", None))
+    lock = SimpleNamespace(require=lambda: None)
+    return Service(lambda: later.pop(0), first, cast("Any", lock))
 
 
 @in_loop
@@ -38,7 +39,7 @@ async def test_settings_that_change_while_the_data_folder_is_opened_hold(
         async def apply(settings: Settings) -> None:
             applied.append(settings)
 
-        yield SimpleNamespace(settings=settings, apply=apply, status=lambda: "")
+        yield SimpleNamespace(settings=settings, apply=apply, status=lambda: "", tasks=[])
 
     async def until_ended(_work: Any, stop: asyncio.Event) -> None:
         stop.set()
@@ -94,6 +95,36 @@ async def test_a_reload_that_fails_is_logged(
 
     service = service_of(settings_of(tmp_path))
     service._begin(fails())
-    while service._chores:
-        await asyncio.sleep(0)
+    await asyncio.wait(service._chores)
+    await asyncio.sleep(0)
     assert "The catalog is locked." in capsys.readouterr().err
+
+
+@in_loop
+@pytest.mark.parametrize("by", ["itself", "reload"])
+async def test_a_data_folder_in_trouble_is_tried_again_and_at_once_after_a_reload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    attempts = asyncio.Semaphore(0)
+
+    @asynccontextmanager
+    async def working(*_: Any) -> AsyncIterator[Any]:
+        attempts.release()
+        raise CatalogError("It is not mounted.")
+        yield
+
+    delay = 0.01 if by == "itself" else 3600.0
+    monkeypatch.setattr(service_module, "working", working)
+    monkeypatch.setattr(service_module, "OPEN_AGAIN", (delay, delay))
+    settings = settings_of(tmp_path, 1)
+    service = service_of(settings, settings)
+    opening = asyncio.create_task(service._work_until_stopped())
+    await attempts.acquire()
+    await asyncio.sleep(0.05)
+    if by == "reload":
+        assert attempts.locked()
+        await service.reload()
+    await attempts.acquire()
+    service._stop.set()
+    service._stirred.set()
+    await opening

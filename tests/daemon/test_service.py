@@ -13,6 +13,7 @@ import pytest
 from tests.daemon.serving import Serving, serving, until
 from tests.daemon.site import PASSWORD, Site
 from tests.servers.dovecot import Dovecot
+from tests.servers.processes import free_ports
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("service")]
 
@@ -74,9 +75,9 @@ def test_sync_asks_the_service_and_shows_what_it_did(site: Site, user: str) -> N
 def test_a_mailbox_has_a_schedule_of_its_own(site: Site, user: str, server: Dovecot) -> None:
     server.doveadm("mailbox", "create", "-u", user, "Archive")
     site.add(user, schedule="10s", mailbox_schedules={"Archive": "manual"})
+    server.fill(user, [b"Subject: old\r\n\r\nold\r\n"], mailbox="Archive")
+    site.send(user, "new")
     with serving(site.write()) as service:
-        server.fill(user, [b"Subject: old\r\n\r\nold\r\n"], mailbox="Archive")
-        site.send(user, "new")
         until(lambda: site.subjects() == ["new"], "INBOX has come", 20)
         runs = service.account(user)["runs"]
         until(lambda: service.account(user)["runs"] > runs, "another round", 20)
@@ -130,6 +131,33 @@ def test_a_reload_adds_a_destination(site: Site, user: str, tmp_path: Path) -> N
         assert len(list((second / "new").iterdir())) == 1
 
 
+def test_what_waits_for_a_destination_goes_to_what_a_reload_makes_of_it(
+    site: Site, user: str, tmp_path: Path
+) -> None:
+    [closed] = free_ports(1)
+    site.add(user, schedule="manual", deliver_to=["home", "second"])
+    away = (
+        f'[destinations.second]\nkind = "smtp"\nhost = "127.0.0.1"\nport = {closed}\n'
+        'tls = "none"\nrecipients = ["a@example.org"]\nfirst_sync = "deliver"\n'
+    )
+    site.more = away
+    with serving(site.write()) as service:
+        site.send(user, "waits")
+        assert service.run("sync").returncode == 1
+        site.accounts[user]["deliver_to"] = ["home"]
+        site.more = ""
+        site.write()
+        assert service.run("reload").returncode == 0
+        told = service.run("sync")
+        assert "1 deliveries are owed to 'second'" in told.stdout + told.stderr
+        second = tmp_path / "Second"
+        site.accounts[user]["deliver_to"] = ["home", "second"]
+        site.more = f'[destinations.second]\nkind = "maildir"\npath = "{second}"\n'
+        site.write()
+        assert service.run("reload").returncode == 0
+        until(lambda: len(list(second.glob("new/*"))) == 1, "it takes what waited, at once", 10)
+
+
 def test_a_refused_password_is_tried_no_more_until_it_is_another(
     site: Site, user: str, server: Dovecot, tmp_path: Path
 ) -> None:
@@ -144,7 +172,7 @@ def test_a_refused_password_is_tried_no_more_until_it_is_another(
         assert view["failed_runs"] == 1  # Dovecot says [AUTHENTICATIONFAILED]: no doubt about it
         assert "refuses the login" in view["why"]
         site.send(user, "while it was halted")
-        until(lambda: service.account(user)["next_at"] != view["next_at"], "a schedule passes", 30)
+        assert service.run("sync").returncode == 1  # who names nobody in particular changes nothing
         assert service.account(user)["failed_runs"] == 1
         status = service.run("status")
         assert "refuses the login" in status.stdout
@@ -185,17 +213,16 @@ def test_ended_at_any_moment_it_loses_nothing_and_doubles_nothing(
     site: Site, user: str, end: str
 ) -> None:
     site.add(user, protocol="pop3", leave_on_server="none")
-    site.add(f"{user}i", user=user, schedule="idle", leave_on_server="none", retire_share=1.0)
-    del site.accounts[f"{user}i"]
     expected: list[str] = []
     file = site.write()
-    for number, moment in enumerate((0.05, 0.3, 0.6, 1.0)):
-        subjects = [f"{number}-{n}" for n in range(40)]
+    for number, moment in enumerate((0.0, 0.05, 0.1, 0.2)):
+        subjects = [f"{number}-{n}" for n in range(80)]
         site.send(user, *subjects)
         expected += subjects
         service = Serving(file)
         try:
             service.until_ready()
+            service.begin_sync()
             time.sleep(moment)
             if end == "SIGTERM":
                 began = time.monotonic()
@@ -206,6 +233,7 @@ def test_ended_at_any_moment_it_loses_nothing_and_doubles_nothing(
         finally:
             service.close()
     with serving(file) as service:
+        service.begin_sync()
         until(lambda: len(site.subjects()) >= len(expected), "all is home", 30)
         assert service.stop() == 0
     assert site.subjects() == sorted(expected)
@@ -257,7 +285,29 @@ def test_a_data_folder_in_trouble_is_tried_again(site: Site, user: str) -> None:
         assert service.process.poll() is None
         assert service.run("sync").returncode == 1
         elsewhere.rename(archive)
+        assert service.run("reload").returncode == 0  # else it tries again by itself, later
         until(lambda: service.snapshot()["ready"], "it has tried again", 60)
         assert service.stop() == 0
     finally:
         service.close()
+
+
+def test_a_data_folder_that_goes_away_is_waited_for_and_never_begun_anew(
+    site: Site, user: str
+) -> None:
+    site.add(user, protocol="pop3")
+    site.send(user, "before")
+    with serving(site.write()) as service:
+        until(lambda: site.subjects() == ["before"], "it works")
+        aside = site.folder / "aside"
+        site.data.rename(aside)
+        until(lambda: bool(service.events("service.waits")), "it says what is wrong", 20)
+        site.send(user, "after")
+        time.sleep(1)
+        assert service.process.poll() is None
+        assert site.subjects() == ["before"]
+        assert not site.data.exists()
+        aside.rename(site.data)
+        until(lambda: site.subjects() == ["after", "before"], "it goes on", 60)
+        assert service.stop() == 0
+    assert site.archived() == 2

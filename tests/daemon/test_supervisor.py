@@ -447,3 +447,19 @@ async def test_one_that_finds_out_nothing_does_not_keep_the_network_down(
         assert not supervisor.network.up
         await script.until(lambda: supervisor.network.up, 5.0)
         assert script.begun.count("a0") >= 2
+
+
+@in_loop
+async def test_a_hint_and_a_retry_leave_alone_what_only_a_person_may_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = '{ "Archive/**" = "manual", "Lists" = "6h" }'
+    settings = settings_of(tmp_path, 1, mailbox_schedules=own)
+    async with supervised(settings, monkeypatch) as (supervisor, script, _):
+        for why in (Why.PUSH, Why.RETRY, Why.OWNER):
+            await supervisor.request("a0", why)
+        seen = [
+            [name for name in ("INBOX", "Archive/1", "Lists") if errand.is_due(name, None)]
+            for errand in script.errands
+        ]
+        assert seen == [["INBOX", "Lists"], ["INBOX", "Lists"], ["INBOX", "Archive/1", "Lists"]]

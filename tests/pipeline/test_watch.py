@@ -1,5 +1,6 @@
 """A watched account: what other clients do is told, once it is stored; what servers do is borne."""
 
+import asyncio
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -21,11 +22,14 @@ from fetchd.errors import (
     UsageError,
 )
 from fetchd.pipeline.news import What
-from fetchd.pipeline.resync import Noticed, Timing, passes
+from fetchd.pipeline.resync import Hearer, Noticed, Timing, passes
+from fetchd.pipeline.storage import open_storage
+from fetchd.pipeline.watch import watch
 from fetchd.policy.retry import SPREAD, Schedule
+from fetchd.settings import Settings
 from tests.pipeline.home import PASSWORD
 from tests.pipeline.imap_home import ImapHome
-from tests.pipeline.watched import Watched
+from tests.pipeline.watched import DEADLINE, Watched
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import digest
 from tests.servers.scripted import HANG_UP, Turns
@@ -282,6 +286,27 @@ def test_it_leaves_by_done_and_logout(tmp_path: Path) -> None:
             server.heard.clear()
             watched.stop()
         assert [line for line in server.heard if line] == ["DONE", "LOGOUT"]
+
+
+def test_a_watch_that_is_cancelled_leaves_no_task_behind(tmp_path: Path) -> None:
+    """As a service does it when the settings of the account change."""
+
+    async def cancelled(settings: Settings) -> "set[asyncio.Task[object]]":
+        told = asyncio.Event()
+        hearer = Hearer(lambda _: None, lambda _: told.set())
+        with open_storage(settings) as storage:
+            watching = asyncio.create_task(
+                watch(settings, "work", storage, hearer, stop=asyncio.Event())
+            )
+            async with asyncio.timeout(DEADLINE):
+                await told.wait()
+            await asyncio.sleep(0.3)  # then it has synced, and waits
+            watching.cancel()
+            await asyncio.wait({watching})
+        return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+
+    with ScriptedImap({"INBOX": []}) as server:
+        assert asyncio.run(cancelled(scripted_home(tmp_path, server).settings())) == set()
 
 
 def test_a_server_that_says_bye_at_every_idle_is_left_alone_for_ever_longer(

@@ -111,6 +111,13 @@ def test_awkward_names_are_read_as_they_are(analyze: str, tmp_path: Path) -> Non
     assert "TimeoutStopSec=360s" in unit  # five minutes of service.drain, and one to close
 
 
+def test_a_state_directory_with_a_space_is_one(analyze: str, tmp_path: Path) -> None:
+    files = written(Machine(command=("/bin/true",), state="my mail/50%"), tmp_path)
+    done = subprocess.run([analyze, "verify", *files], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 'StateDirectory="my mail/50%%"\n' in (tmp_path / "fetchd.service").read_text()
+
+
 def test_verifying_gets_no_secret() -> None:
     texts = units(MACHINES["awkward"])
     assert "LoadCredential" in texts["fetchd-sync.service"]
