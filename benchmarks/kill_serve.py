@@ -44,6 +44,7 @@ START_UP = 0.8  # seconds: about as long as one needs to be ready
 PATIENCE = 120.0  # seconds for the last service to bring everything home
 DRAIN = 60.0  # seconds for a SIGTERM
 SUBJECT = re.compile(rb"^Subject: (.*?)\r?$", re.MULTILINE)
+FAULTS = (b"Traceback", b"service.fault")
 SYNC = b'{"is": "sync"}\n'
 
 
@@ -121,8 +122,8 @@ class Site:
             )
         if left := self.on_server():
             found.append(f"server: {left} messages left")
-        if b"Traceback" in (self._directory / "log").read_bytes():
-            found.append("the log shows a traceback")
+        said = (self._directory / "log").read_bytes()
+        found += [f"the log has: {word.decode()}" for word in FAULTS if word in said]
         return found
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import kill, kill_deliver, kill_home, kill_restore
+from benchmarks import kill, kill_deliver, kill_home, kill_restore, kill_serve
 from benchmarks.contestants import HOST, PASSWORD, Protocol, Task
 from benchmarks.mail import Expected
 from tests.lacking import lacking
@@ -102,6 +102,31 @@ def test_every_message_is_delivered_however_often_fetchd_is_killed(
     assert report.violations == []
     assert report.kills == 10
     assert report.at_work >= 1
+
+
+@pytest.mark.live
+def test_every_message_comes_once_however_a_service_is_ended(
+    server: Dovecot, tmp_path: Path
+) -> None:
+    report = kill_serve.kill_serve(server, tmp_path / "served", kills=10, seed=10)
+    assert report.violations == []
+    assert report.kills == 10
+    assert report.at_work >= 1
+
+
+@pytest.mark.live
+def test_a_service_that_brings_mail_twice_or_loses_it_is_found_out(
+    server: Dovecot, tmp_path: Path
+) -> None:
+    site = kill_serve.Site(server, tmp_path / "served")
+    site.send("pop-a", 3, random.Random(1))
+    assert kill_serve.finish(site) == []
+    one, other, _ = sorted((tmp_path / "served" / "Maildir" / "new").iterdir())
+    one.write_bytes(other.read_bytes())
+    assert site.violations() == [
+        "Maildir: 1 messages missing, of 3",
+        "Maildir: 1 messages there more than once, of 3",
+    ]
 
 
 MAIL = Expected.of([b"a\r\n", b"b\r\n", b"c\r\n"])

@@ -100,7 +100,7 @@ def _opened(kind: str, urls: list[str]) -> Iterator[Channel]:
             # What stands for the host in these URLs often is the secret.
             scheme = url.partition(":")[0]
             yield AppriseChannel(f"apprise {scheme[:20]} {digest}", url)
-        elif url.startswith(("https://", "http://")):
+        elif url.startswith(("https://", "http://")) and _host(url):
             yield Webhook(f"webhook {_host(url)} {digest}", url)
         else:
             error = ChannelFailed(

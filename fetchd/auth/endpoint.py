@@ -10,7 +10,9 @@ environment counts.
 """
 
 import asyncio
+import errno
 import json
+import socket
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
@@ -24,6 +26,7 @@ from fetchd.values import Struct
 
 PATIENCE = 30.0  # seconds for all of it
 MAX_ANSWER = 256 * 1024  # octets; tokens have some thousand
+_OURS = {errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 LONGEST_HINT = timedelta(hours=1)  # of Retry-After
 
 
@@ -154,11 +157,23 @@ def _encoded(client: str, secret: str) -> str:
 
 def _fault(host: str, error: Exception) -> ConnectionFailed:
     cause: BaseException | None = error
+    local = False
     for _ in range(8):
+        local |= _is_ours(cause)
         if isinstance(cause, ssl.SSLCertVerificationError):
             advice = "Check the clock, and whether somebody is in between."
             sentence = f"the certificate of {host} is not one to trust: {cause.verify_message}"
             return TlsFailed(sentence, advice=advice)
-        cause = cause.__cause__ or cause.__context__ if cause is not None else None
+        if isinstance(cause, BaseExceptionGroup):  # an attempt for each address
+            cause = cause.exceptions[0]
+        else:
+            cause = cause.__cause__ or cause.__context__ if cause is not None else None
     reason = type(error).__name__ if not str(error) else str(error)
-    return ConnectionFailed(f"{host} cannot be reached: {reason[:200]}")
+    return ConnectionFailed(f"{host} cannot be reached: {reason[:200]}", local=local)
+
+
+def _is_ours(cause: BaseException | None) -> bool:
+    """Whether it is this machine's own network that is missing."""
+    if isinstance(cause, socket.gaierror):
+        return cause.errno == socket.EAI_AGAIN
+    return isinstance(cause, OSError) and cause.errno in _OURS

@@ -48,8 +48,8 @@ async def _revoke(owner: Server, secret: str) -> str:
         if not client.issuer.revocation:
             return f"{client.issuer.name} has no endpoint for it; take the access back on its page"
         answer = await client.ask(client.issuer.revocation, {"token": secret})
-    except FetchdError as error:
-        return error.whole
+    except FetchdError as error:  # its advice may be to wait, and nobody tries this again
+        return f"{error}"
     if answer.status == 200:  # RFC 7009 §2.2, whatever the body
         return ""
     what = f"{owner.called}: the token was not revoked"

@@ -8,7 +8,11 @@ the secret nor a word of a command's output.
 """
 
 import asyncio
+import os
+import signal
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -24,6 +28,7 @@ from fetchd.contracts import Credentials
 from fetchd.settings import Server, SmtpDestination
 
 COMMAND_TIMEOUT = 60.0  # seconds: long enough to touch a key, short enough for a round
+ENDING = 2.0  # seconds until what was killed is not waited for any longer
 
 
 async def read_secret(
@@ -86,25 +91,40 @@ async def _from_command(
     program = Path(argv[0]).name
     pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     try:
+        # Where there is a terminal, it may ask there, and Ctrl-C reaches all that it started.
+        alone = sys.stdin is None or not sys.stdin.isatty()
         process = await asyncio.create_subprocess_exec(
-            *argv, stdin=null, stdout=pipe, stderr=null, env=dict(environ)
+            *argv, stdin=null, stdout=pipe, stderr=null, env=dict(environ), start_new_session=alone
         )
     except (OSError, ValueError):
         advice = "Check that the program of password_command exists and may be run."
         raise unavailable(lack, f"{program} cannot be started", advice) from None
+    heard = False
     try:
         output, _ = await asyncio.wait_for(process.communicate(), patience)
+        heard = True
     except TimeoutError:
         advice = "Run the command by hand: it may be waiting for a passphrase."
         raise unavailable(lack, f"{program} took over {patience:g} s", advice) from None
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        if not heard:
+            await _end(process, with_children=alone)
     if process.returncode:
         advice = "Run the command by hand to see what it says."
         raise unavailable(lack, f"{program} ended with {process.returncode}", advice)
     return decoded(lack, output, program)
+
+
+async def _end(process: asyncio.subprocess.Process, *, with_children: bool) -> None:
+    """It, and where we may what it started: a child that holds its output would be waited for."""
+    with suppress(ProcessLookupError):
+        if with_children:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ENDING):
+            await process.wait()
 
 
 def _from_keyring(lack: str, service: str, user: str) -> str:

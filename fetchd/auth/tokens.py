@@ -36,6 +36,7 @@ from fetchd.values import Struct
 LOCK_PATIENCE = 120.0  # seconds; whoever renews is done or gives up in less
 LOCK_POLL = 0.05
 MAX_STORED = 256 * 1024  # octets
+_OURS = (".token", ".lock", ".new")  # how the names of our files end
 _LONGEST_NAME = 120  # octets of a file's name, of the 255 that file systems have
 
 
@@ -59,7 +60,11 @@ class TokenStore(Struct, frozen=True):
                 advice = f"Set key_file or its like, or run: {login_command(owner)}"
                 sentence = f"{lack}: it is encrypted, and [tokens] has no key"
                 raise SecretUnavailable(sentence, advice=advice)
-            text = unseal(text, self.key, name, lack)
+            try:
+                text = unseal(text, self.key, name, lack)
+            except SecretUnavailable as error:
+                error.advice = f"Give the old key back, or run: {login_command(owner)}"
+                raise
         try:
             return msgspec.json.decode(text, type=Token)
         except (msgspec.DecodeError, UnicodeError):
@@ -100,7 +105,7 @@ class TokenStore(Struct, frozen=True):
         return self.settings.folder
 
     def _prepared(self, lack: str) -> Path:
-        """The folder, made if it is absent, and closed to others if it is not."""
+        """The folder, made if it is absent, and closed to others if it is ours alone."""
         folder = self._folder
         try:
             refuse_root(folder)
@@ -108,8 +113,14 @@ class TokenStore(Struct, frozen=True):
             raise SecretUnavailable(f"{lack}: {error}", advice=error.advice) from None
         with _telling(lack, folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if folder.stat().st_mode & 0o077:
+            mode = folder.stat().st_mode
+            if mode & 0o077 and all(one.name.endswith(_OURS) for one in folder.iterdir()):
                 folder.chmod(0o700)
+            elif mode & 0o022:  # /tmp, say, which is not ours to close
+                raise SecretUnavailable(
+                    f"{lack}: others may write to {folder}",
+                    advice="Name a folder in [tokens] that holds nothing else.",
+                )
         return folder
 
 
@@ -164,7 +175,9 @@ class _Files:
     def get(self, name: str) -> str | None:
         file = self._file(name)
         with _telling(self._lack, file), contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            # Not to wait for ever where somebody put a pipe in its place.
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(file, flags)
             with os.fdopen(descriptor, "rb") as opened:
                 return opened.read(MAX_STORED).decode("utf-8", "replace")
         return None

@@ -6,6 +6,7 @@ from typing import Any
 
 from fetchd.catalog.database import Catalog
 from fetchd.catalog.expiry import forget_expiry, note_expiry
+from fetchd.catalog.notes import note, write_note
 from fetchd.contracts import RunCounts, ServerFacts
 from fetchd.errors import Remedy
 from fetchd.instants import micros, micros_or_none, moment, moment_or_none
@@ -124,10 +125,11 @@ def date_accounts(catalog: Catalog) -> None:
         )
 
 
-def pause(catalog: Catalog, account: str, now: datetime) -> datetime | None:
+def pause(catalog: Catalog, account: str, now: datetime, terms: str = "") -> datetime | None:
     """Until when the server wants no login: its own hint, or LOGIN-DELAY after the last one.
 
-    What a clock that was ahead has left behind is not believed.
+    What a budget held up waits no longer once other `terms` hold than then. What a clock
+    that was ahead has left behind is not believed.
     """
     rows = catalog.rows(
         "SELECT a.not_before, a.facts, (SELECT r.started_at FROM run r"
@@ -138,6 +140,8 @@ def pause(catalog: Catalog, account: str, now: datetime) -> datetime | None:
         return None
     not_before, facts, last = rows[0]
     delay = _facts(facts).login_delay
+    if not_before is not None and terms and is_held(catalog, account):
+        not_before = not_before if note(catalog, _terms_key(account)) == terms else None
     instants = [moment(not_before)] if not_before is not None else []
     if delay and last is not None and moment(last) <= now:
         instants.append(moment(last) + timedelta(seconds=delay))
@@ -156,9 +160,14 @@ def succeed(catalog: Catalog, run: int, now: datetime, counts: RunCounts) -> Non
 
 
 def hold(
-    catalog: Catalog, run: int, now: datetime, counts: RunCounts, not_before: datetime
+    catalog: Catalog,
+    run: int,
+    now: datetime,
+    counts: RunCounts,
+    not_before: datetime,
+    terms: str = "",
 ) -> None:
-    """The run went well as far as a budget let it; the next one begins when there is more."""
+    """The run went well as far as a budget of these terms let it; the next waits for more."""
     with catalog.transaction(durable=False) as db:
         account = _finish(catalog, run, now, "paused", counts, "")
         db.execute(
@@ -166,6 +175,11 @@ def hold(
             " last_advice = '', failures = 0, not_before = ? WHERE name = ?",
             (micros(now), micros(not_before), account),
         )
+        write_note(catalog, _terms_key(account), terms)
+
+
+def _terms_key(account: str) -> str:
+    return f"terms {account}"
 
 
 def is_held(catalog: Catalog, account: str) -> bool:

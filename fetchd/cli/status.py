@@ -141,7 +141,9 @@ def _print_trouble(one: AccountStatus, now: datetime) -> None:
         output.say(f"{one.name}: {times}{one.last_error}")
         output.say(f"  {_advice(one)}")
     if one.not_before is not None and one.not_before > now:
-        output.say(f"{one.name}: not before {instant(one.not_before)}, as the server asks")
+        # A budget's pause is no failure, and leaves no error behind.
+        why = "as the server asks" if one.last_error else "since a budget is spent"
+        output.say(f"{one.name}: not before {instant(one.not_before)}, {why}")
     if one.quarantined:
         output.say(f"{one.name}: {counted(one.quarantined, 'message')} in quarantine")
         output.say(f"  'fetchd plan {one.name}' says which, and why.")

@@ -20,15 +20,18 @@ from fetchd.auth.issuers import lacking
 from fetchd.auth.revoking import give_back
 from fetchd.auth.token import Token
 from fetchd.auth.tokens import login_command, store_of
+from fetchd.catalog import outbox
+from fetchd.catalog.database import Catalog
 from fetchd.cli import output
 from fetchd.cli.asking import reach
 from fetchd.contracts import Carrier
 from fetchd.daemon.messages import Resume
 from fetchd.destinations import open_destination
 from fetchd.errors import FetchdError, RemoteProtocolError, UsageError
+from fetchd.pipeline.storage import data_paths
 from fetchd.pipeline.untouched import untouched
 from fetchd.policy.schedule import Manual
-from fetchd.settings import ImapAccount, Pop3Account, Server, Settings
+from fetchd.settings import Account, ImapAccount, Pop3Account, Server, Settings
 from fetchd.sources import enter
 from fetchd.values import Struct, replace
 
@@ -65,7 +68,7 @@ def login(settings: Settings, wish: Wish, *, json: bool) -> bool:
     token, tried = asyncio.run(_login(owner, client, person, wish))
     missing = lacking(client.scope, token.scope)
     if tried.ok:
-        _wake_service(settings, owner)
+        _go_on(settings, owner)
     if json:
         output.emit(_document(owner, wish, token, missing, tried))
     else:
@@ -149,15 +152,29 @@ async def _tried(owner: Server) -> Tried:
     return Tried(True, f"Logged in at {where} as {owner.username} ({heard.get('login', '')}).")
 
 
-def _wake_service(settings: Settings, owner: Server) -> None:
-    """A service that has given the account up goes on now, and not at its next turn."""
-    account = settings.accounts.get(owner.name)
-    if account is not owner or isinstance(account.schedule or settings.service.schedule, Manual):
+def _go_on(settings: Settings, owner: Server) -> None:
+    """What was given up goes on now; where that is not ours to say, at its next turn."""
+    with contextlib.suppress(FetchdError):
+        if isinstance(owner, ImapAccount | Pop3Account):
+            _sync_again(settings, owner)
+        else:
+            _deliver_again(settings, owner)
+
+
+def _sync_again(settings: Settings, account: Account) -> None:
+    """A service, where one runs, has halted it, or tries it again in an hour."""
+    if isinstance(account.schedule or settings.service.schedule, Manual):
         return
-    # Where there is none, or it is not ours to ask, the next turn will do.
-    with contextlib.suppress(FetchdError), reach(settings.data_dir) as asking:
-        asking.ask(Resume((owner.name,)))
+    with reach(settings.data_dir) as asking:
+        asking.ask(Resume((account.name,)))
         asking.answer()
+
+
+def _deliver_again(settings: Settings, destination: Server) -> None:
+    catalog_file = data_paths(settings).catalog
+    if catalog_file.exists():
+        with Catalog(catalog_file) as catalog:
+            outbox.hasten(catalog, destination.name)
 
 
 def _document(

@@ -105,8 +105,9 @@ async def open_tunnel(
     """Start it; our end of the line, and the program."""
     filled = [one.replace("{host}", host).replace("{port}", str(port)) for one in arguments]
     ours, theirs = socket.socketpair()
+    starting = asyncio.get_running_loop().run_in_executor(None, _start, filled, theirs)
     try:
-        process = await asyncio.to_thread(_start, filled, theirs)
+        process = await asyncio.shield(starting)
     except OSError as error:
         ours.close()
         raise ConnectionFailed(
@@ -114,22 +115,28 @@ async def open_tunnel(
         ) from error
     except BaseException:
         ours.close()
+        starting.add_done_callback(_end_unwanted)
         raise
-    finally:
-        theirs.close()
     ours.setblocking(False)
     return ours, Tunnel(process)
+
+
+def _end_unwanted(starting: "asyncio.Future[subprocess.Popen[bytes]]") -> None:
+    """Nobody waits any more for this program, which may have been started all the same."""
+    if not starting.cancelled() and starting.exception() is None:
+        Tunnel(starting.result()).end()
 
 
 def _start(arguments: Sequence[str], line: socket.socket) -> "subprocess.Popen[bytes]":
     environment = {k: v for k, v in os.environ.items() if not k.upper().startswith("FETCHD_")}
     # Neither a shell nor a word of a stranger: the arguments are the owner's.
-    return subprocess.Popen(  # noqa: S603
-        arguments,
-        stdin=line.fileno(),
-        stdout=line.fileno(),
-        stderr=subprocess.PIPE,
-        env=environment,
-        start_new_session=True,
-        bufsize=0,
-    )
+    with line:  # closed here and by nobody else, lest its number be another's by then
+        return subprocess.Popen(  # noqa: S603
+            arguments,
+            stdin=line.fileno(),
+            stdout=line.fileno(),
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+            bufsize=0,
+        )

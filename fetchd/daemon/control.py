@@ -55,6 +55,7 @@ ACTING = 120.0  # seconds for what is no sync
 BEAT = 5.0  # seconds of silence at most
 PACE = 0.1  # seconds between two lines about one account: nobody reads faster
 FAREWELL = 5.0  # seconds for last answers to be read
+ACCEPTING = 8  # turns of the event loop, from accept() to our knowing of it; three as of 3.11
 
 
 class Handler(Protocol):
@@ -99,12 +100,21 @@ class Control:
         Call it when the syncs have come to their end: whoever waits for one hears of it.
         """
         if self._server is not None:
-            self._server.close()
             forget(self._folder)
-            await asyncio.sleep(0)  # what was accepted in this moment is ours to close, too
+            await self._accept_no_more()
+            self._server.close()
         if self._acts.askers:
             await asyncio.wait({*self._acts.askers}, timeout=FAREWELL)
         await _ended([*self._clients, *self._acts.tasks])
+        await asyncio.sleep(0)  # in which their sockets are closed
+
+    async def _accept_no_more(self) -> None:
+        """asyncio loses what it accepts in the moment in which its server is closed."""
+        assert self._server is not None
+        for plug in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(plug.fileno())
+        for _ in range(ACCEPTING):
+            await asyncio.sleep(0)
 
     async def _connected(self, reader: StreamReader, writer: StreamWriter) -> None:
         task = asyncio.current_task()

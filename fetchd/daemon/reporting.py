@@ -1,6 +1,8 @@
 """What a sync did, in the log: for the postmaster; no news is told at level debug only."""
 
+import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 from fetchd.pipeline.report import RunReport
 from fetchd.telemetry import log
@@ -27,6 +29,13 @@ def log_troubles(account: str, troubles: Mapping[str, str], *, failed: int) -> N
     event = "delivery.failed" if failed else "delivery.deferred"
     for destination, said in troubles.items():
         log().warning(event, account=account, destination=destination, reply=said)
+
+
+def tell_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio found and nobody waits for, in a line: no file is left for a socket, say."""
+    error = context.get("exception")
+    what = f"{type(error).__name__}: {error}" if error is not None else ""
+    log().error("service.fault", note=context["message"], error=what)
 
 
 def _log_counts(report: RunReport) -> None:

@@ -20,10 +20,12 @@ from fetchd import __version__
 from fetchd.catalog import halting
 from fetchd.daemon.clockwatch import Kind, watch_clocks
 from fetchd.daemon.control import Control
+from fetchd.daemon.files import allow_files
 from fetchd.daemon.holder import ServiceLock
 from fetchd.daemon.line import Why
 from fetchd.daemon.memory import return_memory
 from fetchd.daemon.notify import Notify, Watchdog
+from fetchd.daemon.reporting import tell_fault
 from fetchd.daemon.signals import obeyed
 from fetchd.daemon.work import Work, until_ended, working
 from fetchd.errors import FetchdError, Remedy, ServiceError, SettingsError
@@ -47,6 +49,7 @@ Load = Callable[[], Settings]
 def serve(load: Load) -> bool:
     """Run until a signal; True when it ended by one. One service for each data folder."""
     settings = load()
+    allow_files()
     with _holding(settings) as lock:
         return asyncio.run(Service(load, settings, lock).run())
 
@@ -76,6 +79,7 @@ class Service:
 
     async def run(self) -> bool:
         """Until a signal; what only the owner can put right is raised."""
+        asyncio.get_running_loop().set_exception_handler(tell_fault)
         log().info("service.started", version=__version__, accounts=len(self._settings.accounts))
         async with self._surroundings():
             await self._work_until_stopped()

@@ -114,6 +114,7 @@ class Supervisor:
         self._settings = settings
         self.turns.resize(settings.limits.connections, settings.limits.connections_per_host)
         known = await tools.storage.blocking(runs.health, tools.storage.catalog)
+        terms = {line.name: line.errand.allowance.terms for line in self.lines.values()}
         self._allowances.apply(settings)
         again = []
         for errand in errands(settings, (), tools.storage, self._allowances):
@@ -127,6 +128,9 @@ class Supervisor:
                 line.leaving = False  # it is back before its last sync has ended
                 if line.doing is not Doing.WAITING:
                     again.append(line)
+                self.resume([line.name])
+            elif line.doing is Doing.PAUSED and terms[line.name] != errand.allowance.terms:
+                again.append(line)
                 self.resume([line.name])
             line.errand = errand
             line.manual, line.unasked = isinstance(schedule, Manual), unasked(settings, line.name)

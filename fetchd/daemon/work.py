@@ -34,6 +34,7 @@ from fetchd.telemetry import log
 from fetchd.values import replace
 
 SOON = timedelta(minutes=1)
+LAST = 1.0  # second of it for closing what is open
 CUT = 5.0  # seconds of the drain that are kept for what follows the syncs
 
 
@@ -230,6 +231,8 @@ async def _going(settings: Settings, tools: Tools, allowances: Allowances) -> As
 async def _drain(work: Work) -> None:
     """What is under way comes to its end, or is ended; what is committed stays."""
     patience = work.settings.service.drain.total_seconds()
+    clock = asyncio.get_running_loop().time
+    until = clock() + patience
     await work.pushing.close()
     try:
         async with asyncio.timeout(max(1.0, patience - CUT)):
@@ -237,3 +240,4 @@ async def _drain(work: Work) -> None:
     except TimeoutError:
         log().warning("service.cut", note="some syncs did not end in time; they were cut off")
         await work.supervisor.cut()
+    work.tools.deliveries.hurry(max(1.0, until - LAST - clock()))

@@ -5,6 +5,7 @@ cookies, no password, and nothing of the environment but its proxies and authori
 """
 
 import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -75,5 +76,5 @@ class Fetcher:
 
 
 def _in_words(error: Exception) -> str:
-    text = str(error).split("\n")[0][:200]
+    text = re.sub(r"^\[Errno -?\d+\] ", "", str(error)).split("\n")[0][:200]
     return text or type(error).__name__

@@ -102,7 +102,7 @@ async def _begin(errand: Errand, tools: Tools, report: RunReport) -> int | None:
 
 def _take_lease(catalog: Catalog, errand: Errand, now: datetime) -> int | datetime:
     """The id of the run that begins, or the instant before which the server wants no login."""
-    if pause := runs.pause(catalog, errand.account, now):
+    if pause := runs.pause(catalog, errand.account, now, errand.allowance.terms):
         return pause
     with catalog.transaction(durable=False):
         leases.acquire(catalog, errand.account, now + LEASE, now)
@@ -122,7 +122,8 @@ async def _finish(errand: Errand, run: int, report: RunReport, tools: Tools) -> 
                     report.advice(), _not_before(report, now),
                 )  # fmt: skip
             elif report.paused and report.not_before is not None:
-                runs.hold(catalog, run, now, report.counts(), report.not_before)
+                terms = errand.allowance.terms
+                runs.hold(catalog, run, now, report.counts(), report.not_before, terms)
             elif report.stopped:
                 runs.interrupt(catalog, run, now, report.counts())
             else:

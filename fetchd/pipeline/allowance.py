@@ -62,6 +62,12 @@ class Allowance:
         known = [one for one in (self._purse.caps.poll_floor, self._delay) if one is not None]
         return max(known, default=None)
 
+    @property
+    def terms(self) -> str:
+        """What is allowed, and whose it is: where that is another one, an old pause is over."""
+        limits = ",".join(str(self._purse.limit(what)) for what in What)
+        return f"{self._purse.name} {limits}"
+
     def heard(self, facts: ServerFacts) -> None:
         """What the server said of itself at the last login."""
         self._delay = timedelta(seconds=facts.login_delay) if facts.login_delay else None

@@ -108,7 +108,8 @@ def _without_limit(settings: Settings, name: str, storage: Storage) -> Errand:
 async def _leased(errand: Errand, tools: Tools) -> AsyncIterator[None]:
     """Hold the account's lease; AccountBusy says who holds it otherwise."""
     storage, now = tools.storage, tools.now()
-    if pause := await storage.blocking(runs.pause, storage.catalog, errand.account, now):
+    terms = errand.allowance.terms
+    if pause := await storage.blocking(runs.pause, storage.catalog, errand.account, now, terms):
         raise ServerUnavailable(
             f"The server wants a pause between logins: not before {pause:%Y-%m-%d %H:%M:%S} UTC.",
             advice="Ask again then.",

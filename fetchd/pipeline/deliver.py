@@ -22,6 +22,7 @@ from fetchd.pipeline.storage import Storage
 from fetchd.policy.retry import MAILDIR
 
 PATIENCE = 0.3  # seconds: how long a settlement waits for others to share it
+DRAIN = 15.0  # seconds for what is under way once the owner wants to leave
 CLAIM = 500  # deliveries of earlier rounds taken at once
 
 
@@ -62,6 +63,7 @@ class Deliveries:
         self._tallies: dict[str, Tally] = {}
         self.by_destination: dict[str, Tally] = {}  # the outcomes of all, since the beginning
         self._coming = 0
+        self._longest: float | None = None  # at the end
         self._all_came = asyncio.Event()
         self._caught_up = asyncio.Event()
         self._caught_up.set()
@@ -193,13 +195,18 @@ class Deliveries:
             if desk := self._desks.pop(name, None):
                 await _retire(desk)
 
+    def hurry(self, seconds: float) -> None:
+        """`close` has no more time than this: the owner has waited long enough."""
+        self._longest = seconds
+
     async def close(self) -> None:
         """Let go of all destinations; what was put and not settled stays owed."""
-        await asyncio.gather(*(desk.close() for desk in self._desks.values()))
+        patience = DRAIN if self._longest is None else min(DRAIN, self._longest)
+        await asyncio.gather(*(desk.close(patience) for desk in self._desks.values()))
 
 
 async def _retire(desk: Desk) -> None:
     """Nothing is handed in there any more; what was has its outcome, or is let go of."""
     await desk.refuse()
     await desk.settle()
-    await desk.close()
+    await desk.close(DRAIN)

@@ -50,8 +50,8 @@ class Desk(Protocol):
     async def refuse(self) -> None:
         """Another desk takes its place: what is handed in here from now on is let go of."""
 
-    async def close(self) -> None:
-        """Let go; what has no outcome stays owed."""
+    async def close(self, patience: float) -> None:
+        """Let go; what is under way has so many seconds, what has no outcome stays owed."""
 
 
 class LocalDesk:
@@ -137,7 +137,7 @@ class LocalDesk:
         attempt = Attempt(row.account, row.key, row.attempts, row.queued_at)
         await self._outcomes.record([Settled(row.id, Outcome.DEFERRED, reason)], {row.id: attempt})
 
-    async def close(self) -> None:
+    async def close(self, patience: float) -> None:
         # What was put and not settled stays in our hands: once this process has
         # ended, the next one takes it over as doubtful, which it may be.
         await self._session.close()

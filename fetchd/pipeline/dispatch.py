@@ -49,7 +49,6 @@ IDLE = 5.0  # seconds: how long a connection is kept for more
 PATIENCE = 20.0  # seconds without any outcome, for an account that wants to go on
 LAST_CALL = 60.0  # the same, when the process is about to end
 RATED = 60.0  # seconds that anybody waits where the settings allow so many a minute only
-DRAIN = 15.0  # seconds for what is under way once the owner wants to leave
 BREAKS = 3  # messages in a row at which new connections break
 
 
@@ -129,12 +128,12 @@ class Dispatch:
     async def refuse(self) -> None:
         self._refusing = True
 
-    async def close(self) -> None:
+    async def close(self, patience: float) -> None:
         """Finish what is under way, and let go of what waits, for whoever comes next."""
         self._closing.set()
         self._stirred.set()
         if self._workers:
-            await asyncio.wait({*self._workers}, timeout=DRAIN)
+            await asyncio.wait({*self._workers}, timeout=patience)
         for worker in self._workers:
             worker.cancel()
         if self._workers:

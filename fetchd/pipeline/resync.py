@@ -177,7 +177,7 @@ class Resync:
         """Another process is at it, or the server wants no login yet."""
         storage, now = self._tools.storage, self._tools.now()
         pause = report.not_before or await storage.blocking(
-            runs.pause, storage.catalog, self._errand.account, now
+            runs.pause, storage.catalog, self._errand.account, now, self._errand.allowance.terms
         )
         delay = pause - now if pause is not None else timedelta(seconds=BUSY)
         self._again_in(delay, hints=False)

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
@@ -15,7 +16,13 @@ Trouble = Literal[
 
 
 def _https(url: SecretStr) -> SecretStr:
-    if not url.get_secret_value().startswith(("https://", "http://")):
+    text = url.get_secret_value()
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or not text.isprintable() or " " in text:
         raise ValueError('a URL such as "https://hooks.example.org/fetchd"')
     return url
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import socket
 import threading
 import time
 import urllib.error
@@ -102,6 +104,41 @@ def test_nobody_there_is_a_sentence_without_the_form() -> None:
     with pytest.raises(ConnectionFailed, match="cannot be reached") as caught:
         asked(f"http://127.0.0.1:{port}/token")
     assert "hush" not in caught.value.whole
+
+
+@pytest.mark.parametrize(
+    ("fault", "local"),
+    [
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), True),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), False),
+    ],
+)
+def test_a_missing_network_is_no_fault_of_the_provider(
+    monkeypatch: pytest.MonkeyPatch, fault: socket.gaierror, local: bool
+) -> None:
+    def no_answer(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_answer)
+    with pytest.raises(ConnectionFailed) as caught:
+        asked("https://login.example.org/token")
+    assert caught.value.local is local
+
+
+@pytest.mark.parametrize(
+    ("number", "local"), [(errno.ENETUNREACH, True), (errno.ECONNREFUSED, False)]
+)
+def test_a_missing_route_is_no_fault_of_the_provider(
+    monkeypatch: pytest.MonkeyPatch, number: int, local: bool
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError(number, "no way")
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_connect", unreachable)
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "create_connection", unreachable)
+    with pytest.raises(ConnectionFailed) as caught:
+        asked("https://127.0.0.1:1/token")
+    assert caught.value.local is local
 
 
 def test_the_accounts_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +70,25 @@ def test_a_file_readable_by_others_is_refused(tmp_path: Path) -> None:
 def test_a_command_that_hangs_is_ended() -> None:
     with pytest.raises(SecretUnavailable, match="took over"):
         secret(patience=0.05, password_command=python("import time; time.sleep(60)"))
+
+
+def test_what_a_command_that_hangs_has_started_is_ended_with_it(tmp_path: Path) -> None:
+    """It would hold the command's output open, and be waited for."""
+    child = tmp_path / "child"
+    code = (
+        "import subprocess, sys, time, pathlib;"
+        "one = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
+        f"pathlib.Path({str(child)!r}).write_text(str(one.pid));"
+        "time.sleep(60)"
+    )
+    began = time.monotonic()
+    with pytest.raises(SecretUnavailable, match="took over"):
+        secret(patience=2.0, password_command=python(code))
+    assert time.monotonic() - began < 20
+    process = Path("/proc") / child.read_text()
+    while process.exists() and ") Z" not in (process / "stat").read_text():
+        assert time.monotonic() - began < 30
+        time.sleep(0.01)
 
 
 def test_keyring(monkeypatch: pytest.MonkeyPatch) -> None:

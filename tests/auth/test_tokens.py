@@ -52,6 +52,20 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     assert [one.name for one in file_of(tmp_path).parent.glob("*.new")] == []
 
 
+def test_a_folder_that_holds_other_things_keeps_its_mode(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "somebody's").touch()
+    server = settings(tmp_path, OAUTH2, tokens={"folder": str(shared)}).accounts["work"]
+    shared.chmod(0o755)
+    save(server)
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
+    shared.chmod(0o1777)
+    with pytest.raises(SecretUnavailable, match="others may write to"):
+        save(server)
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o1777
+
+
 def test_a_folder_that_is_open_is_closed(tmp_path: Path) -> None:
     file_of(tmp_path).parent.mkdir(parents=True, mode=0o755)
     save(owner(tmp_path))
@@ -177,7 +191,22 @@ def test_what_is_damaged_is_told(tmp_path: Path, text: str) -> None:
     file_of(tmp_path).write_text(text)
     with pytest.raises(SecretUnavailable) as caught:
         store_of(server, {"K": "k"}).load(server)
-    assert "fetchd login" in caught.value.advice
+    assert "fetchd login work" in caught.value.advice
+
+
+def test_a_pipe_in_the_place_of_a_token_is_not_waited_for(tmp_path: Path) -> None:
+    server = owner(tmp_path)
+    save(server)
+    file_of(tmp_path).unlink()
+    os.mkfifo(file_of(tmp_path))
+    with pytest.raises(SecretUnavailable, match="damaged"):
+        store_of(server, {}).load(server)
+
+
+def test_the_command_that_makes_a_token_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
+    odd = owner(tmp_path)
+    odd._name = "it's me"
+    assert login_command(odd) == """fetchd login 'it'"'"'s me'"""
 
 
 def test_the_lock_is_waited_for_and_not_for_ever(tmp_path: Path) -> None:

@@ -7,12 +7,16 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+from fetchd.catalog import reach
+from fetchd.catalog.database import Catalog
+from fetchd.catalog.reach import Reach
 from fetchd.cli.login import login_app
 from fetchd.cli.main import options
 from fetchd.cli.tokens import has_display
@@ -190,11 +194,19 @@ def test_a_token_that_the_server_does_not_take_is_told(provider: Provider, confi
 
 
 def test_a_destination_of_the_same_name(provider: Provider, config: Path) -> None:
+    refused = Reach("work", 9, datetime(2999, 1, 1, tzinfo=UTC), "no token yet")
+    file = config.parent / "data" / "catalog.sqlite"
+    with Catalog(file) as catalog:
+        reach.fail(catalog, refused)
     with running(config, "login", "work", "--destination", "--paste", "--json") as process:
         landed = provider.consent(address(process.stderr))
         out, _ = process.communicate(landed, timeout=PATIENCE)
     assert json.loads(out)["kind"] == "destination"
     assert (config.parent / "data" / "tokens" / "destination-work.token").exists()
+    with Catalog(file, read_only=True) as catalog:
+        until = reach.of(catalog, "work").not_before
+    assert until is not None
+    assert until < datetime.now(UTC), "what waits for it is tried again at once"
 
 
 def test_logout_forgets_and_says_so(provider: Provider, config: Path) -> None:

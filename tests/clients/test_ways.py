@@ -4,9 +4,11 @@ import asyncio
 import errno
 import socket
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -505,6 +507,31 @@ def test_a_program_leaves_with_a_cancelled_sync(server: ScriptedPop3) -> None:
 
     pid = asyncio.run(main())
     until(lambda: not is_alive(pid))
+
+
+def test_a_program_that_starts_when_nobody_waits_any_more_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin, pids, started = tunnel._start, list[int](), threading.Event()
+
+    def slowly(arguments: Sequence[str], line: socket.socket) -> Any:
+        time.sleep(0.2)
+        process = begin(arguments, line)
+        pids.append(process.pid)
+        started.set()
+        return process
+
+    async def main() -> None:
+        deaf = [sys.executable, "-c", "import time; time.sleep(600)"]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await tunnel.open_tunnel(deaf, "127.0.0.1", 110)
+        await asyncio.to_thread(started.wait, PATIENCE)
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(tunnel, "_start", slowly)
+    asyncio.run(main())
+    until(lambda: not is_alive(pids[0]))
 
 
 def until(fact: Callable[[], object]) -> None:

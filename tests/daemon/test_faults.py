@@ -10,7 +10,7 @@ from tests.daemon.site import PASSWORD, Site
 from tests.servers.dovecot import Dovecot
 from tests.servers.moody import HOST, Mood, Moody
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("service")]
+pytestmark = pytest.mark.live
 
 ILL = {"hung": Mood.SILENT, "refusing": Mood.REFUSING, "babbling": Mood.GARBAGE}
 LATE = 2.0  # seconds

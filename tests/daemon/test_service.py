@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import resource
 import signal
+import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ import pytest
 from tests.daemon.serving import Serving, serving, until
 from tests.daemon.site import PASSWORD, Site
 from tests.servers.dovecot import Dovecot
-from tests.servers.processes import free_ports
+from tests.servers.processes import alive_in, free_ports
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("service")]
 
@@ -256,6 +258,29 @@ def test_a_stop_waits_for_what_is_under_way_and_no_longer_than_the_drain(
     assert begun <= 300
 
 
+def test_a_stop_does_not_wait_for_programs_that_hang(site: Site, user: str, tmp_path: Path) -> None:
+    """Nor leaves them behind."""
+    program = tmp_path / "hang"
+    program.write_text(f"#!/bin/sh\necho $$ >> {tmp_path / 'pids'}\nsleep 300 &\nsleep 300\n")
+    program.chmod(0o700)
+    site.service["drain"] = "8s"
+    site.add(user, deliver_to=["home", "program"])
+    site.add("asked", password=None, password_command=[str(program)])
+    site.add("led", tunnel=[str(program)])
+    site.more = (
+        f'[destinations.program]\nkind = "command"\ncommand = ["{program}"]\n'
+        'first_sync = "deliver"\n'
+    )
+    site.send(user, "taken by nobody")
+    pids = tmp_path / "pids"
+    with serving(site.write()) as service:
+        until(lambda: pids.exists() and len(pids.read_text().split()) == 3, "all hang", 30)
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < 12
+    until(lambda: not any(alive_in(int(pid)) for pid in pids.read_text().split()), "none is left")
+
+
 def test_the_watchdog_is_fed_and_health_is_told(site: Site, user: str) -> None:
     site.add(user, schedule="manual")
     with serving(site.write(), WATCHDOG_USEC="900000") as service:
@@ -308,6 +333,25 @@ def test_a_data_folder_that_goes_away_is_waited_for_and_never_begun_anew(
         assert site.subjects() == ["before"]
         assert not site.data.exists()
         aside.rename(site.data)
+        service.process.send_signal(signal.SIGHUP)  # else it tries again by itself, later
         until(lambda: site.subjects() == ["after", "before"], "it goes on", 60)
         assert service.stop() == 0
     assert site.archived() == 2
+
+
+def test_many_files_may_be_open_and_a_lack_of_them_is_a_line_in_the_log(
+    site: Site, user: str
+) -> None:
+    site.add(user, schedule="manual")
+    with serving(site.write()) as service:
+        pid = service.process.pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        assert soft >= min(hard, 65536)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))  # not one more
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(str(site.data / "control.sock"))
+            until(lambda: bool(service.events("service.fault")), "it says what is wrong")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        assert service.account(user)["doing"] == "manual"
+        assert service.stop() == 0
+        assert "Traceback" not in service.log.read_text()

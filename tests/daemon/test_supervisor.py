@@ -1,7 +1,7 @@
 """One sync for each account at a time, in turn, ended when it hangs, tried again after trouble."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from fetchd.daemon import turns as turns_module
 from fetchd.daemon.line import Why
 from fetchd.errors import (
     AuthenticationFailed,
+    BudgetSpent,
     ConnectionFailed,
     FetchdError,
     Scope,
@@ -424,6 +425,29 @@ async def test_an_account_put_right_by_new_settings_is_tried_at_once(
         await supervisor.apply(settings_of(tmp_path, full_pass='"2d"'))
         await script.until(lambda: supervisor.lines["a0"].failures == 0)
         assert script.begun == ["a0", "a1", "a0"]  # who fared well is in no hurry
+
+
+@in_loop
+async def test_a_pause_ends_with_the_budget_that_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def pausing(errand: Errand, _tools: Tools) -> RunReport:
+        report = RunReport(errand.account)
+        now = datetime.now(UTC)
+        report.pause(BudgetSpent("spent", until=now + timedelta(days=1), now=now))
+        return report
+
+    budget = '[budgets."h0"]\ndownload_per_day = "{}"'
+    before = settings_of(tmp_path, more=budget.format("1MB"))
+    async with supervised(before, monkeypatch) as (supervisor, script, _):
+        script.syncs["a0"], script.syncs["a1"] = [pausing], [pausing]
+        await asyncio.gather(*(supervisor.request(name, Why.SCHEDULE) for name in ("a0", "a1")))
+        assert supervisor.lines["a0"].doing is Doing.PAUSED
+        await supervisor.apply(before)
+        assert supervisor.lines["a0"].doing is Doing.PAUSED
+        await supervisor.apply(settings_of(tmp_path, more=budget.format("2MB")))
+        await script.until(lambda: script.begun == ["a0", "a1", "a0"])
+        assert supervisor.lines["a1"].doing is Doing.PAUSED  # its budget is what it was
 
 
 @in_loop

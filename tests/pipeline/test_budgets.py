@@ -146,6 +146,24 @@ def test_until_then_the_server_is_left_alone(server: Dovecot, user: str, tmp_pat
     assert len(rows(home, "SELECT * FROM run")) == 1
 
 
+def test_a_pause_ends_with_the_budget_that_made_it(
+    server: Dovecot, user: str, tmp_path: Path
+) -> None:
+    server.fill(user, LETTERS)
+    home = Home(tmp_path, server.port.imap, user, protocol="imap")
+    budget(home, download_per_day=6 * SIZE)
+    assert home.sync().paused
+    budget(home, download_per_day=9 * SIZE)
+    more = home.sync()
+    assert more.paused
+    assert more.fetched > 0
+    assert home.sync().skipped
+    home.more = ""
+    rest = home.sync()
+    assert (rest.paused, rest.skipped) == (False, False)
+    home.holds(LETTERS)
+
+
 def test_what_an_earlier_run_spent_is_not_forgotten(
     server: Dovecot, user: str, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from fetchd.errors import (
     RemoteProtocolError,
     ServerUnavailable,
 )
-from fetchd.pipeline import dispatch, pace
+from fetchd.pipeline import deliver, dispatch, pace
 from fetchd.pipeline.lanes import Lanes, Waiting
 from fetchd.pipeline.outcomes import Attempt
 from tests.pipeline.carriers import START, Bench, Hang, Post, ScriptedCarrier, Settle
@@ -40,7 +40,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience is short where a test waits in vain."""
     monkeypatch.setattr(dispatch, "PATIENCE", 0.2)
     monkeypatch.setattr(dispatch, "LAST_CALL", 0.2)
-    monkeypatch.setattr(dispatch, "DRAIN", 0.2)
+    monkeypatch.setattr(deliver, "DRAIN", 0.2)
 
 
 def run(
@@ -528,7 +528,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 
 def test_a_stop_ends_a_wait_for_the_pace(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "PATIENCE", LONG)
-    monkeypatch.setattr(dispatch, "DRAIN", LONG)
+    monkeypatch.setattr(deliver, "DRAIN", LONG)
     carrier, paused = ScriptedCarrier(per_minute=1), pauses(monkeypatch)
 
     async def work(bench: Bench) -> None:
@@ -546,7 +546,7 @@ def test_a_stop_ends_a_wait_for_the_pace(post: Post, monkeypatch: pytest.MonkeyP
 
 
 def test_closing_does_not_wait_for_the_pace(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "DRAIN", LONG)
+    monkeypatch.setattr(deliver, "DRAIN", LONG)
     carrier, paused = ScriptedCarrier(per_minute=1), pauses(monkeypatch)
 
     async def work(bench: Bench) -> None:

@@ -15,6 +15,8 @@ import struct
 import threading
 from typing import Self
 
+from tests.servers.closing import close_server
+
 HOST = "127.0.0.1"
 
 
@@ -54,10 +56,7 @@ class Gateway:
         self._ready.set()
         async with server:
             await self._stop.wait()
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await close_server(server, self._tasks)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -29,6 +29,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Self
 
+from tests.servers.closing import close_server
+
 HOST = "127.0.0.1"
 CHUNK = 1 << 18
 IN_FLIGHT = 2048  # chunks under way in one direction; far more than any window in the tests
@@ -97,10 +99,7 @@ class Proxy:
         try:
             yield self
         finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await close_server(server, self._tasks)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

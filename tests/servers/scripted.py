@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from tests.servers.certificates import Certificate
+from tests.servers.closing import close_server
 
 HOST = "127.0.0.1"
 
@@ -137,10 +138,7 @@ class Scripted:
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
-        server.close()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await close_server(server, self._tasks)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -31,6 +31,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.servers.closing import close_server
 from tests.servers.scripted import (
     HANG_UP,
     SILENCE,
@@ -138,10 +139,7 @@ class ScriptedSmtp(Scripted):
         server = await asyncio.start_unix_server(self._accept, self.path, limit=LINE_LIMIT)
         self._ready.set()
         await self._stop.wait()
-        server.close()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await close_server(server, self._tasks)
 
 
 class _Session(Talk):

@@ -268,6 +268,9 @@ TABLES = GOOD + MAILDIR
                 ', allowed: a URL such as "https://hooks.example.org/fetchd"'
             ),
         ),
+        (GOOD + '[alerts]\nwebhooks = ["https:///hush"]', "alerts.webhooks: found something else"),
+        (GOOD + '[alerts]\nwebhooks = ["https://[hush"]', "alerts.webhooks: found something else"),
+        (GOOD + '[alerts]\nwebhooks = ["https://h/hu sh"]', "alerts.webhooks: found something"),
         (
             GOOD + '[alerts]\napprise = "hush"',
             "alerts.apprise: found something else (not shown), al",
