@@ -31,6 +31,7 @@ bench: $(VENV)/.installed servers postfix rivals
 	$(BIN)/python -m benchmarks.kill --kills 200 && \
 	$(BIN)/python -m benchmarks.kill --kills 200 --protocol imap && \
 	$(BIN)/python -m benchmarks.kill --kills 50 --restore && \
+	$(BIN)/python -m benchmarks.kill_serve --kills 100 && \
 	$(BIN)/python -m benchmarks.kill --kills 100 --deliver && exit $$measured
 
 .PHONY: soak many

@@ -8,7 +8,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -424,6 +424,20 @@ def test_a_folder_whose_path_is_longer_than_a_sockets_may_be(tmp_path: Path) -> 
         assert stat.S_IMODE((folder / NAME).lstat().st_mode) == 0o600
     assert not (folder / NAME).exists()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_who_calls_when_many_do_waits_for_the_queue(tmp_path: Path) -> None:
+    """The kernel refuses one caller too many at once, whatever its patience."""
+    with socket.socket(socket.AF_UNIX) as server, ExitStack() as callers:
+        server.bind(str(tmp_path / NAME))
+        server.listen(1)
+        with suppress(BlockingIOError):
+            while True:
+                callers.enter_context(connected(tmp_path, 0.0))
+        later = threading.Timer(0.2, lambda: callers.enter_context(server.accept()[0]))
+        later.start()
+        with connected(tmp_path, 20):
+            later.join()
 
 
 def test_a_folder_that_takes_no_socket_is_told_in_a_sentence(tmp_path: Path) -> None:
