@@ -56,6 +56,7 @@ _log = EventLog()
 _threshold = _LEVELS["info"]
 _form: Format = "auto"
 _structlog: Any = None
+_current: dict[str, str] = {}  # whose is which
 _literal: tuple[str, ...] = ()  # longest first; replaced as a whole, since threads read it
 _encoded: tuple[tuple[str, re.Pattern[str]], ...] = ()  # what to look for, what to take out
 
@@ -84,6 +85,18 @@ def conceal(*secrets: str) -> None:
             encoded[core] = re.compile(_BASE64 + re.escape(core) + _BASE64)
     _literal = tuple(sorted(literal, key=len, reverse=True))
     _encoded = tuple(encoded.items())
+
+
+def conceal_of(owner: str, secret: str) -> None:
+    """The secret that this one has now; what it had before serves nobody any more.
+
+    So a helper that prints a fresh token each hour does not fill the redactor's list.
+    """
+    before = _current.get(owner, secret)
+    _current[owner] = secret
+    conceal(secret)
+    if before not in _current.values():
+        forget(before)
 
 
 def forget(*secrets: str) -> None:

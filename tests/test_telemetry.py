@@ -12,7 +12,16 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from fetchd import telemetry
-from fetchd.telemetry import conceal, configure, forget, log, printable, redact, redacted
+from fetchd.telemetry import (
+    conceal,
+    conceal_of,
+    configure,
+    forget,
+    log,
+    printable,
+    redact,
+    redacted,
+)
 
 SECRET = 'open +/sesame"ü\\'
 OCTETS = SECRET.encode()
@@ -22,6 +31,7 @@ OCTETS = SECRET.encode()
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_literal", "_encoded"):
         monkeypatch.setattr(telemetry, name, ())
+    monkeypatch.setattr(telemetry, "_current", {})
     monkeypatch.setattr(telemetry, "_structlog", None)
     monkeypatch.setattr(telemetry, "_threshold", 20)
     monkeypatch.setattr(telemetry, "_form", "auto")
@@ -199,3 +209,16 @@ def test_a_token_that_was_renewed_is_looked_for_no_more() -> None:
     assert redact("old token, new token") == "old token, ***"
     conceal("third token")
     assert (len(telemetry._literal), len(telemetry._encoded)) == before
+
+
+def test_a_secret_that_was_replaced_is_looked_for_no_more_unless_another_has_it() -> None:
+    conceal_of("work", "first secret")
+    conceal_of("home", "first secret")
+    conceal_of("work", "second secret")
+    assert redact("first secret, second secret") == "***, ***"
+    known = len(telemetry._literal)
+    for number in range(50):
+        conceal_of("home", f"token number {number}")
+        conceal_of("home", f"token number {number}")
+    assert redact("first secret, second secret, token number 49") == "first secret, ***, ***"
+    assert len(telemetry._literal) <= known + 5

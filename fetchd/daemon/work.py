@@ -27,7 +27,7 @@ from fetchd.pipeline.keep import let_expire
 from fetchd.pipeline.paying import open_counted
 from fetchd.pipeline.report import RunReport
 from fetchd.pipeline.snapshot import Doing, Snapshot
-from fetchd.pipeline.storage import instance_of, open_storage
+from fetchd.pipeline.storage import Storage, instance_of, open_storage
 from fetchd.pipeline.tools import Tools
 from fetchd.settings import Settings
 from fetchd.telemetry import log
@@ -175,7 +175,7 @@ async def working(
     settings: Settings, stop: asyncio.Event, now: Callable[[], datetime]
 ) -> AsyncIterator[Work]:
     """Open the data folder and set everything going; leave it in good order."""
-    with open_storage(settings) as storage:
+    async with _opened(settings) as storage:
         allowances = Allowances(settings, storage, now)
         async with (
             at_work(
@@ -185,6 +185,17 @@ async def working(
         ):
             work.tasks.append(committing)
             yield work
+
+
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[Storage]:
+    """Off the loop: what a crash left may take long to put right, and a migration too."""
+    opening = open_storage(settings)
+    storage = await asyncio.to_thread(opening.__enter__)
+    try:
+        yield storage
+    finally:
+        await asyncio.to_thread(opening.__exit__, None, None, None)
 
 
 async def until_ended(work: Work, stop: asyncio.Event) -> None:

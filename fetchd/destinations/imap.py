@@ -27,7 +27,7 @@ from fetchd.sources.imap import ImapSession, open_imap
 from fetchd.sources.imap_login import ImapAccess
 from fetchd.sources.imap_upload import ImapTarget, open_target
 from fetchd.sources.login import way_to
-from fetchd.telemetry import Transcript, conceal
+from fetchd.telemetry import Transcript, conceal_of
 from fetchd.values import replace
 
 
@@ -114,7 +114,7 @@ class ImapCarrier:
     async def _read(self, refused: Credentials | None = None) -> Credentials:
         async with self._reading:  # a command that asks the owner asks one question at a time
             found = await read_credentials(self._settings, self._environ, refused=refused)
-        conceal(found.secret)
+        conceal_of(self._settings.called, found.secret)
         return found
 
 

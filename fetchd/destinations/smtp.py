@@ -46,7 +46,7 @@ from fetchd.errors import (
 )
 from fetchd.policy.retry import RELAY
 from fetchd.settings import LmtpDestination, SmtpDestination
-from fetchd.telemetry import Transcript, conceal
+from fetchd.telemetry import Transcript, conceal_of
 from fetchd.values import replace
 
 AT_ONCE = 64 << 10  # octets that are looked through without a thread
@@ -138,7 +138,7 @@ class SmtpCarrier:
             found = self._credentials
             if found is None or found == refused:
                 found = await read_credentials(self._settings, self._environ, refused=refused)
-        conceal(found.secret)
+        conceal_of(self._settings.called, found.secret)
         return found
 
 

@@ -262,7 +262,7 @@ class Allowances:
         """Other settings hold from now on; what was spent is spent."""
         self._settings = settings
         for purse in self._purses.values():
-            purse.caps = UNLIMITED  # until an account says otherwise
+            purse.allow(UNLIMITED)  # until an account says otherwise
         for key in [*self._given]:
             if key in settings.accounts:
                 self.of(key)
@@ -276,7 +276,7 @@ class Allowances:
     def _allow(self, key: str, server: Account | ImapDestination) -> Allowance:
         name, title, caps = terms_of(self._settings, server)
         purse = self._purses.setdefault(name, Purse(name, title, caps))
-        purse.caps = caps
+        purse.allow(caps)
         known = self._given.get(key)
         if known is not None and known[0] == name:
             return known[1]

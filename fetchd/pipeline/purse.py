@@ -9,7 +9,6 @@ Who watches holds a connection for as long as it stands; who syncs, for minutes.
 leave the others one, always: else nothing that is heard of could be fetched.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Protocol
 from fetchd.auth.preset import Caps
 from fetchd.catalog.spending import Spans
 from fetchd.errors import BudgetSpent, ServerUnavailable
+from fetchd.pipeline.change import Change
 from fetchd.policy.budget import Span, What, admits, frees_at, room_at, spent
 
 LENIENCE = 600.0  # seconds after a server found us too many until we dare more again
@@ -50,7 +50,7 @@ class Purse:
     _passing: int = 0  # and of those who sync
     _shrunk: int | None = None  # as many as a crowded server bears
     _shrunk_at: float = 0.0
-    _change: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _change: Change = field(default_factory=Change)
 
     # -- Octets and logins -------------------------------------------------------
 
@@ -115,15 +115,12 @@ class Purse:
     @asynccontextmanager
     async def connection(self, *, lasting: bool = False) -> AsyncIterator[None]:
         """Wait for a place, and hold it."""
-        async with self._change:
-            await self._change.wait_for(lambda: self._has_place(lasting))
-            self._enter(1, lasting=lasting)
+        await self._change.until(lambda: self._has_place(lasting))
+        self._enter(1, lasting=lasting)
         try:
             yield
         finally:
-            async with self._change:
-                self._enter(-1, lasting=lasting)
-                self._change.notify_all()
+            self._enter(-1, lasting=lasting)
 
     @contextmanager
     def spare(self) -> Iterator[None]:
@@ -136,7 +133,6 @@ class Purse:
             yield
         finally:
             self._enter(-1, lasting=False)
-            # Those who wait look again when the connection that hired this one ends.
 
     def shrink(self, at: float) -> None:
         """The server says that we are too many: half of what is open, for a time."""
@@ -151,6 +147,12 @@ class Purse:
         self._shrunk, self._shrunk_at = self._shrunk * 2, at
         if self._shrunk >= (self.caps.connections or 32):
             self._shrunk = None
+        self._change.tell()
+
+    def allow(self, caps: Caps) -> None:
+        """These hold from now on; who holds a connection keeps it."""
+        self.caps = caps
+        self._change.tell()
 
     def _has_place(self, lasting: bool) -> bool:
         most = self.most
@@ -165,3 +167,5 @@ class Purse:
             self._lasting += count
         else:
             self._passing += count
+        if count < 0:
+            self._change.tell()

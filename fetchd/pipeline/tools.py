@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ParamSpec, Protocol, TypeVar
 
+from fetchd.pipeline.change import Change
 from fetchd.pipeline.committer import Committer
 from fetchd.pipeline.deliver import Deliveries
 from fetchd.pipeline.storage import Storage
@@ -49,23 +50,22 @@ class MemoryBudget:
     def __init__(self, octets: int = MEMORY) -> None:
         self._octets = octets
         self._taken = 0
-        self._change = asyncio.Condition()
+        self._change = Change()
         self._door = asyncio.Lock()
 
     @asynccontextmanager
     async def take(self, octets: int) -> AsyncIterator[None]:
         """Wait for room, and hold it; in the order in which they came."""
-        async with self._door, self._change:
-            await self._change.wait_for(
+        async with self._door:
+            await self._change.until(
                 lambda: not self._taken or self._taken + octets <= self._octets
             )
             self._taken += octets
         try:
             yield
         finally:
-            async with self._change:
-                self._taken -= octets
-                self._change.notify_all()
+            self._taken -= octets
+            self._change.tell()
 
 
 @dataclass(slots=True)

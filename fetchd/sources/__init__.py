@@ -16,7 +16,7 @@ from fetchd.clients.meter import Meter
 from fetchd.contracts import Credentials, Session, Watch, unwatched
 from fetchd.errors import AccountRefused, AuthenticationFailed
 from fetchd.settings import Account, ImapAccount
-from fetchd.telemetry import Transcript, conceal
+from fetchd.telemetry import Transcript, conceal_of
 
 __all__ = ["Transcript", "Watch", "enter", "open_session"]
 
@@ -43,7 +43,7 @@ async def enter(
     async def attempt() -> Session:
         nonlocal tried
         tried = await read_credentials(account, os.environ, refused=tried)
-        conceal(tried.secret)
+        conceal_of(account.called, tried.secret)
         watch("password", "")
         return await open_session(
             account, tried, spill_dir, transcript, watch, whole=whole, meter=meter, door=door
