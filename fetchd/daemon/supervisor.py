@@ -2,8 +2,7 @@
 
     request           whoever wants one: the schedule, the server, a person, a retry
     turn              turns.py: so many at once; who has been at it for long lets others go first
-    sync_account      the ordinary line, under the account's lease
-    guard             ends a sync that makes no progress
+    sync_line         syncing.py: the ordinary sync of one account, watched
     judge             what follows from the report: well; again not before then; halted
 
 What went wrong with one account changes nothing for the others. What concerns the whole
@@ -13,19 +12,18 @@ process (a full disk, say) is raised by `run`.
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import replace as replaced
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 
 from fetchd.catalog import runs
 from fetchd.daemon.jobs import unasked
 from fetchd.daemon.judging import Verdict, judge
-from fetchd.daemon.line import Line, Pulse, Request, Why
+from fetchd.daemon.line import Line, Request, Why
 from fetchd.daemon.network import Network
+from fetchd.daemon.syncing import sync_line
 from fetchd.daemon.turns import Place, Turns
-from fetchd.errors import SyncStalled, UsageError
-from fetchd.pipeline.account import sync_account
+from fetchd.errors import UsageError
 from fetchd.pipeline.allowance import Allowances
 from fetchd.pipeline.errand import errands
 from fetchd.pipeline.report import RunReport
@@ -36,7 +34,6 @@ from fetchd.settings import Settings
 
 LATENESS = 2000  # of the last scheduled syncs that are remembered
 JITTER = 0.1  # share of a poll floor by which a schedule may be early
-GLANCE = 5.0  # seconds between two looks at a sync's progress, at most
 
 Reported = Callable[[RunReport], None]
 
@@ -221,7 +218,9 @@ class Supervisor:
             line.catch_up(request)
             self._note_lateness(request)
             try:
-                report = await self._sync(line, request, place)
+                let_go = partial(self.turns.give_back, place)
+                stalled = self._settings.service.stalled.total_seconds()
+                report = await sync_line(line, request, self._tools, let_go, stalled)
             except BaseException:
                 request.answer(RunReport(line.name, skipped=True, stopped=True))
                 raise
@@ -255,42 +254,6 @@ class Supervisor:
     async def _place(self, line: Line, request: Request) -> Place:
         line.stop = asyncio.Event()
         return await self.turns.take(line.errand.host, request.why, line.stop.set, line)
-
-    async def _sync(self, line: Line, request: Request, place: Place) -> RunReport:
-        line.since = self._tools.now()
-        line.pulse = Pulse(self._clock, request.watchers)
-        tools = replaced(
-            self._tools,
-            stop=line.stop,
-            progress=line.pulse,
-            confirm_retire=request.confirm_retire,
-        )
-
-        @asynccontextmanager
-        async def turn() -> AsyncIterator[None]:
-            try:
-                yield
-            finally:
-                self.turns.give_back(place)  # deliveries need no connection to the server
-
-        if self._tools.stop.is_set():
-            line.stop.set()
-        return await sync_account(line.its_errand(request), tools, turn, lambda: self._guard(line))
-
-    async def _guard(self, line: Line) -> None:
-        """Raise when nothing has come of the sync for too long."""
-        patience = self._settings.service.stalled.total_seconds()
-        pulse, meter = line.pulse, line.errand.allowance.meter
-        assert pulse is not None
-        octets = meter.received + meter.sent
-        while (left := pulse.last + patience - self._clock()) > 0:
-            await asyncio.sleep(min(left, max(GLANCE, patience / 20)))
-            if meter.received + meter.sent != octets:
-                octets, pulse.last = meter.received + meter.sent, self._clock()
-        line.totals.stalled += 1
-        raise SyncStalled(
-            f"no progress for {patience:g} s while {pulse.current or 'connecting'}: it was ended"
-        )
 
     def _served(self, line: Line, task: "asyncio.Task[None]") -> None:
         """The line is idle again, unless something was asked for in the last moment."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fetchd.daemon import supervisor as supervisor_module
+from fetchd.daemon import syncing
 from fetchd.daemon.supervisor import Supervisor
 from fetchd.errors import FetchdError, Scope
 from fetchd.pipeline.account import Turn
@@ -147,7 +147,7 @@ async def supervised(
 ) -> AsyncIterator[tuple[Supervisor, Script, Tools]]:
     """A supervisor at work, drained at the end."""
     script = Script()
-    monkeypatch.setattr(supervisor_module, "sync_account", script.sync)
+    monkeypatch.setattr(syncing, "sync_account", script.sync)
     stop = asyncio.Event()
     with open_storage(settings) as storage:
         async with at_work(settings, (), storage, stop) as (tools, _):

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from fetchd.catalog import halting, runs
-from fetchd.daemon import judging, network
-from fetchd.daemon import supervisor as supervisor_module
+from fetchd.daemon import judging, network, syncing
 from fetchd.daemon import turns as turns_module
 from fetchd.daemon.line import Why
 from fetchd.errors import (
@@ -106,7 +105,7 @@ async def test_a_first_backup_lets_a_poll_go_first_and_goes_on(
 async def test_a_sync_without_progress_is_ended_and_counted_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor_module, "GLANCE", 0.01)
+    monkeypatch.setattr(syncing, "GLANCE", 0.01)
     service = '[service]\nstalled = "200ms"\n'
     async with supervised(settings_of(tmp_path, 2, service), monkeypatch) as made:
         supervisor, script, _ = made
@@ -123,7 +122,7 @@ async def test_a_sync_without_progress_is_ended_and_counted_and_the_others_go_on
 async def test_who_gets_on_is_left_alone_however_long_it_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor_module, "GLANCE", 0.01)
+    monkeypatch.setattr(syncing, "GLANCE", 0.01)
     service = '[service]\nstalled = "200ms"\n'
     async with supervised(settings_of(tmp_path, 1, service), monkeypatch) as made:
         supervisor, script, _ = made
