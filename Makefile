@@ -16,7 +16,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m fetchd.demo
 
 test: $(VENV)/.installed servers cyrus postfix mutt srs rivals
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

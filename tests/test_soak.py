@@ -26,7 +26,7 @@ from fetchd.settings import load
 from tests.lacking import lacking
 
 SHORT = soak.Plan(
-    accounts=12, seconds=20.0, rate=6.0, cut_every=5.0, restart_every=7.0, poll="10s", seed=5
+    accounts=12, seconds=15.0, rate=6.0, cut_every=5.0, restart_every=7.0, poll="10s", seed=5
 )
 ALL_THERE = Difference(expected=2, exact=2, missing=0, twice=0, foreign=0)
 

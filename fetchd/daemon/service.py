@@ -23,7 +23,7 @@ from fetchd.daemon.control import Control
 from fetchd.daemon.files import allow_files
 from fetchd.daemon.holder import ServiceLock
 from fetchd.daemon.line import Why
-from fetchd.daemon.memory import return_memory
+from fetchd.daemon.memory import map_what_is_large, return_memory
 from fetchd.daemon.notify import Notify, Watchdog
 from fetchd.daemon.reporting import tell_fault
 from fetchd.daemon.signals import obeyed
@@ -50,6 +50,7 @@ def serve(load: Load) -> bool:
     """Run until a signal; True when it ended by one. One service for each data folder."""
     settings = load()
     allow_files()
+    map_what_is_large()
     with _holding(settings) as lock:
         return asyncio.run(Service(load, settings, lock).run())
 

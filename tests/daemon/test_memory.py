@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import gc
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 
@@ -57,3 +59,23 @@ def test_the_c_library_is_told() -> None:
     trim = memory._trim()
     if trim is not None:
         assert trim(0) in (0, 1)  # whether it had anything to give back
+
+
+@pytest.mark.parametrize(("mapped", "kept"), [(True, range(10)), (False, range(40, 60))])
+def test_large_blocks_go_back_at_once_whatever_lies_behind_them(mapped: bool, kept: range) -> None:
+    """In a process of its own, since what the C library has learnt stays learnt."""
+    code = (
+        "import resource\n"
+        "from fetchd.daemon.memory import map_what_is_large\n"
+        f"if {mapped}: map_what_is_large()\n"
+        "for _ in range(50): bytearray(8 << 20)\n"  # by which glibc learns
+        "def resident():\n"
+        "    return int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize()\n"
+        "before = resident()\n"
+        "pairs = [(bytearray(256 << 10), bytearray(5000)) for _ in range(200)]\n"
+        "small = [small for _, small in pairs]\n"
+        "del pairs\n"
+        "print((resident() - before) >> 20)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) in kept  # of 50 MiB
