@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 
 class Change:
-    """Those who wait look again whenever they are told."""
+    """Those who wait look again whenever they are told, in the order in which they came."""
 
     def __init__(self) -> None:
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[asyncio.Future[None], None] = {}
 
     def tell(self) -> None:
         """Something is otherwise now."""
@@ -25,8 +25,8 @@ class Change:
         """Return as soon as it does, while it does."""
         while not holds():
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
+            self._waiters[waiter] = None
             try:
                 await waiter
             finally:
-                self._waiters.discard(waiter)
+                self._waiters.pop(waiter, None)

@@ -130,7 +130,7 @@ def test_with_a_key_nothing_readable_lies_there(tmp_path: Path) -> None:
     server = owner(tmp_path, key_file=str(key))
     store = save(server)
     lying = file_of(tmp_path).read_bytes()
-    for secret in (TOKEN.access, TOKEN.refresh, TOKEN.username, "staple"):
+    for secret in (TOKEN.access, TOKEN.refresh, f'"{TOKEN.username}"', "staple"):
         assert secret.encode() not in lying
     assert store.load(server) == TOKEN
     assert "staple" not in repr(store)
