@@ -19,7 +19,8 @@ from typing import Any
 
 EVERY = 30.0  # seconds
 LARGE = 64 << 10  # octets
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+HEAPS = 2  # that threads share: each new thread would make one of its own, and keep it
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 
 async def return_memory(every: float = EVERY) -> None:
@@ -33,10 +34,11 @@ async def return_memory(every: float = EVERY) -> None:
 
 
 def map_what_is_large() -> None:
-    """Before much was allocated; other C libraries than glibc keep less by themselves."""
+    """At the start, before there are threads; other C libraries keep less by themselves."""
     if (mallopt := _of_the_library("mallopt")) is not None:
         mallopt(_M_MMAP_THRESHOLD, LARGE)
         mallopt(_M_TRIM_THRESHOLD, 2 * LARGE)
+        mallopt(_M_ARENA_MAX, HEAPS)
 
 
 def _trim() -> Callable[[int], int] | None:
