@@ -18,7 +18,7 @@ from fetchd.daemon.line import Line, Why
 from fetchd.daemon.supervisor import Supervisor
 from fetchd.daemon.turns import Place
 from fetchd.errors import FetchdError, Scope, UsageError
-from fetchd.pipeline.resync import Condition, Hearer, Waiting, Watching
+from fetchd.pipeline.resync import Condition, Hearer, Timing, Waiting, Watching
 from fetchd.pipeline.tools import Tools
 from fetchd.pipeline.watch import watch_account
 from fetchd.policy.retry import Schedule, retry_at
@@ -27,6 +27,9 @@ from fetchd.telemetry import log
 # A watch that was refused for a reason that time does not mend.
 AGAIN = Schedule(timedelta(seconds=10), timedelta(hours=1))
 STEADY = 3600.0  # seconds; one that stood for so long is as good as new when it ends
+# A line that breaks again and again is taken up each minute at the least: that costs no more than
+# a poll a minute, and while nobody watches nothing is heard until the safety poll.
+TIMING = Timing(steady=60.0, reconnect=Schedule(timedelta(seconds=2), timedelta(minutes=1)))
 
 
 class Pushing:
@@ -87,8 +90,9 @@ class Pushing:
             began = clock()
             try:
                 await watch_account(
-                    line.errand, self._tools, lambda: self._turn(line), hearer, syncer=syncer
-                )
+                    line.errand, self._tools, lambda: self._turn(line), hearer, syncer=syncer,
+                    timing=TIMING,
+                )  # fmt: skip
                 return  # the service stops
             except FetchdError as error:
                 if error.scope > Scope.ACCOUNT and not isinstance(error, UsageError):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,13 @@ from fetchd.daemon import pushing as pushing_module
 from fetchd.daemon.line import Why
 from fetchd.daemon.pushing import Pushing
 from fetchd.daemon.supervisor import Supervisor
-from fetchd.errors import CatalogError, FetchdError, UsageError
+from fetchd.errors import (
+    CatalogError,
+    ConnectionFailed,
+    FetchdError,
+    ServerUnavailable,
+    UsageError,
+)
 from fetchd.pipeline.errand import Errand
 from fetchd.policy.retry import Schedule
 from tests.daemon.in_loop import in_loop
@@ -111,3 +117,14 @@ async def test_what_a_watch_finds_out_of_the_whole_process_is_raised(
     async with pushed(tmp_path, monkeypatch, watches) as (_, supervisor):
         with pytest.raises(CatalogError, match="The disk is full"):
             await supervisor.run()
+
+
+def test_a_line_that_breaks_again_and_again_is_taken_up_each_minute_or_so() -> None:
+    """Two hundred lines that were cut at random once were deaf for five minutes each."""
+    now = datetime.now(UTC)
+    broke = ConnectionFailed("cut")
+    delays = [pushing_module.TIMING.delay(broke, n, now, at_login=False) for n in range(1, 40)]
+    assert delays[0] < timedelta(seconds=3)
+    assert max(delays) < timedelta(minutes=1, seconds=15)
+    wish = ServerUnavailable("later", wait=timedelta(minutes=9))
+    assert pushing_module.TIMING.delay(wish, 1, now, at_login=True) >= timedelta(minutes=9)
