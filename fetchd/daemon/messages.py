@@ -147,12 +147,12 @@ class _Fault(Struct, frozen=True):
 def _plain(value: Any) -> Any:
     if isinstance(value, FetchdError):
         return _Fault(redact(str(value)), redact(value.advice), value.scope, value.remedy)
-    raise NotImplementedError(type(value))
+    raise TypeError(type(value))
 
 
 def _error(kind: type, value: Any) -> Any:
     if kind is not FetchdError:
-        raise NotImplementedError(kind)
+        raise TypeError(kind)
     fault = convert(value, _Fault)
     return Relayed(fault.sentence, scope=fault.scope, remedy=fault.remedy, advice=fault.advice)
 

@@ -47,7 +47,8 @@ class Work:
     allowances: Allowances
     supervisor: Supervisor
     pushing: Pushing
-    stirred: list[asyncio.Event]  # whoever wants to know that a sync has ended
+    owing: asyncio.Event = field(default_factory=asyncio.Event)  # something is to be delivered
+    troubled: asyncio.Event = field(default_factory=asyncio.Event)  # or is no longer
     facts: Facts = field(default_factory=Facts)
     tasks: "list[asyncio.Task[None]]" = field(default_factory=list)  # none ends by itself
     chores: "set[asyncio.Task[None]]" = field(default_factory=set)
@@ -66,7 +67,8 @@ class Work:
                 self.pushing.renew(name)
         self.pushing.apply()
         self.plan()
-        self._stir()  # another destination may take at once what the old one did not
+        self.owing.set()  # another destination may take at once what the old one did not
+        self.troubled.set()
 
     def plan(self) -> None:
         """What is due when."""
@@ -95,14 +97,12 @@ class Work:
             self.supervisor.request(due.account, Why.SCHEDULE, among=due.mailboxes, due=due.at)
 
     def reported(self, report: RunReport) -> None:
-        """A sync has ended, well or not."""
+        """A sync has ended; most have brought nothing, and stir nobody."""
         log_report(report)
-        self.pushing.apply()
-        self._stir()
-
-    def _stir(self) -> None:
-        for event in self.stirred:
-            event.set()
+        if report.deferred:
+            self.owing.set()
+        if self.facts.alerts or not report.ok:
+            self.troubled.set()
 
     def complete(self, told: Snapshot) -> Snapshot:
         """What the service knows of itself, and what is known here."""
@@ -212,9 +212,8 @@ async def until_ended(work: Work, stop: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def _going(settings: Settings, tools: Tools, allowances: Allowances) -> AsyncIterator[Work]:
-    events = [asyncio.Event(), asyncio.Event()]  # for deliveries, and for alerts
     supervisor = Supervisor(settings, tools, allowances)
-    work = Work(settings, tools, allowances, supervisor, Pushing(supervisor, tools), events)
+    work = Work(settings, tools, allowances, supervisor, Pushing(supervisor, tools))
     supervisor.reported = work.reported
     await supervisor.apply(settings)
     work.begin()
@@ -222,9 +221,11 @@ async def _going(settings: Settings, tools: Tools, allowances: Allowances) -> As
         asyncio.create_task(coroutine)
         for coroutine in (
             supervisor.run(),
-            keep_delivering(tools, events[0]),
+            keep_delivering(tools, work.owing),
             keep_facts(work.facts, tools, lambda: work.settings),
-            watch_alerts(lambda: work.settings, tools.storage, tools.now, tools.stop, events[1]),
+            watch_alerts(
+                lambda: work.settings, tools.storage, tools.now, tools.stop, work.troubled
+            ),
         )
     ]
     try:

@@ -13,7 +13,6 @@ again in its turn, without that.
 """
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -81,7 +80,6 @@ class Committer:
         self._waiting: list[_Batch] = []
         self._ended = False
         self._arrival = asyncio.Event()
-        self._writing = threading.Lock()
         self._delivered: list[tuple[str, str]] = []
         self.commits = 0  # groups that became durable
 
@@ -193,7 +191,7 @@ class Committer:
         await self._storage.blocking(self._until_idle)
 
     def _until_idle(self) -> None:
-        with self._writing:
+        with self._storage.writing:
             pass
 
     async def _commit_group(self, group: list[_Batch]) -> None:
@@ -248,28 +246,28 @@ class Committer:
 
     def _write_group(self, group: Sequence[_Batch]) -> list[Committed | ArchiveError]:
         """What became of each batch; one that cannot be read again fails alone."""
-        with self._writing:
-            failed = self._leave_out_known(group)
+        with self._storage.writing:
+            failed = self._pack_what_is_new_by_now(group)
             whole = [batch for batch in group if id(batch) not in failed]
             written = iter(self._append_and_record(whole) if whole else ())
             return [failed.get(id(batch)) or next(written) for batch in group]
 
-    def _leave_out_known(self, group: Sequence[_Batch]) -> dict[int, ArchiveError]:
-        """Pack again, without it, where somebody else has stored the same mail meanwhile."""
-        fresh = {one.digest for batch in group for one in batch.fresh}
-        known = inventories.known_digests(self._storage.catalog, fresh)
+    def _pack_what_is_new_by_now(self, group: Sequence[_Batch]) -> dict[int, ArchiveError]:
+        """Pack again where somebody has stored the same mail meanwhile, or `keep` let it go."""
+        digests = {one.digest for batch in group for one in batch.messages}
+        known = inventories.known_digests(self._storage.catalog, digests)
         failed: dict[int, ArchiveError] = {}
         for batch in group:
-            rest = tuple(one for one in batch.fresh if one.digest not in known)
-            if len(rest) < len(batch.fresh):
+            fresh = _first_of_each(batch.messages, known)
+            if fresh != batch.fresh:
                 batch.packed.discard()
                 try:
-                    batch.packed = self._pack(batch.origin, rest)
+                    batch.packed = self._pack(batch.origin, fresh)
                 except ArchiveError as error:
                     failed[id(batch)] = error
                     continue
-                batch.fresh = rest
-            known |= {one.digest for one in rest}
+                batch.fresh = fresh
+            known |= {one.digest for one in fresh}
         return failed
 
     def _append_and_record(self, group: Sequence[_Batch]) -> list[Committed | ArchiveError]:
@@ -300,7 +298,7 @@ class Committer:
         self, remotes: Sequence[RemoteRecord] = (), deliveries: Sequence[QueuedDelivery] = ()
     ) -> dict[tuple[str, str], int]:
         """A commit without octets."""
-        with self._writing:
+        with self._storage.writing:
             delivered = tuple(self._delivered)
             facts = Commit(
                 remotes=tuple(remotes), deliveries=tuple(deliveries), delivered=delivered

@@ -35,9 +35,11 @@ def let_expire(storage: Storage, keep: Keep, now: datetime) -> None:
     if keep == "forever":
         return
     before = now - keep if isinstance(keep, timedelta) else None
-    if digests := keeping.expirable(storage.catalog, before):
-        expired = Commit(expired=tuple(digests))
-        commit(storage, (), lambda _: expired)
+    with storage.writing:  # or somebody may be owed one of them in between
+        digests = keeping.expirable(storage.catalog, before)
+        if digests:
+            commit(storage, (), lambda _: Commit(expired=tuple(digests)))
+    if digests:
         log().info("archive.expired", messages=len(digests))
     _make_room(storage)
 
@@ -46,19 +48,21 @@ def _make_room(storage: Storage) -> None:
     carried = keeping.expired_on_servers(storage.catalog)
     room = WORTH_SEALING + len(carried) * CARRIED
     uses = [use for use in keeping.segments(storage.catalog) if _worth_it(use, room)]
-    if any(not use.sealed for use in uses):
-        storage.archive.seal()
-    ours = storage.archive.take_sealed()
-    for segment in ours:
-        keeping.seal_segment(storage.catalog, segment)
+    with storage.writing:
+        if any(not use.sealed for use in uses):
+            storage.archive.seal()
+        ours = storage.archive.take_sealed()
+        for segment in ours:
+            keeping.seal_segment(storage.catalog, segment)
     # What another process appends to is left alone.
     going = [use for use in uses if use.sealed or use.path in ours]
     rewritten = [use for use in going if _rewrite(storage, use)]
     if rewritten:
         _carry_over(storage, carried)
     for use in rewritten:
-        storage.archive.remove(use.path)  # first: what the catalog does not know is replayed
-        keeping.drop_segment(storage.catalog, use.path)
+        with storage.writing:
+            storage.archive.remove(use.path)  # first: what the catalog does not know is replayed
+            keeping.drop_segment(storage.catalog, use.path)
         log().info("archive.compacted", segment=use.path, kept=use.live)
 
 
@@ -115,8 +119,9 @@ def _rewrite_batch(storage: Storage, stored: Sequence[tuple[bytes, int, Location
                 ),
             )
 
-        _say_again(storage, [packed], commit_of)
-        keeping.move(storage.catalog, moved, 0)
+        with storage.writing:
+            _say_again(storage, [packed], commit_of)
+            keeping.move(storage.catalog, moved, 0)
     finally:
         _discard(bodies)
 
@@ -139,14 +144,15 @@ def _say_again(
     commit_of: Callable[[Sequence[Sequence[Location]]], Commit],
 ) -> None:
     """For the journal alone: the catalog knows more of these facts than a journal can say."""
-    recorded = storage.archive.append(packed, commit_of)
-    try:
-        recording.record(storage.catalog, [replace(recorded, commit=Commit())])
-    except CatalogError:
-        storage.archive.abandon()
-        raise
-    for segment in storage.archive.take_sealed():
-        keeping.seal_segment(storage.catalog, segment)
+    with storage.writing:
+        recorded = storage.archive.append(packed, commit_of)
+        try:
+            recording.record(storage.catalog, [replace(recorded, commit=Commit())])
+        except CatalogError:
+            storage.archive.abandon()
+            raise
+        for segment in storage.archive.take_sealed():
+            keeping.seal_segment(storage.catalog, segment)
 
 
 def _name(storage: Storage, digest: bytes) -> str:

@@ -6,7 +6,9 @@ from fetchd.catalog import keeping
 from fetchd.catalog.outbox import OutgoingRow
 from fetchd.contracts import Outgoing
 from fetchd.errors import ArchiveDamaged
+from fetchd.pipeline.located import moved
 from fetchd.pipeline.storage import Storage, make_spool
+from fetchd.values import replace
 
 
 def read(storage: Storage, row: OutgoingRow) -> Outgoing | str:
@@ -21,6 +23,10 @@ def read(storage: Storage, row: OutgoingRow) -> Outgoing | str:
     try:
         body = storage.archive.body(row.location, row.size, spool)
     except ArchiveDamaged as damage:
+        elsewhere = moved(storage, [(row.digest, row.size, row.location)])
+        if row.digest in elsewhere:
+            now = elsewhere[row.digest]
+            return read(storage, replace(row, location=now[2] if now else None))
         keeping.mark_damaged(storage.catalog, [row.digest])
         return f"{damage} {damage.advice}"
     return Outgoing(

@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -47,12 +48,17 @@ class Paths(Struct, frozen=True):
 
 
 class Storage(Struct, frozen=True):
-    """An open data folder; `spool` takes bodies too large for memory, of this process only."""
+    """An open data folder; `spool` takes bodies too large for memory, of this process only.
+
+    Who appends to the archive holds `writing` until the catalog knows of it, and one who lets
+    octets go until nothing can be owed them: commits and tidying up are done side by side.
+    """
 
     catalog: Catalog
     archive: Archive
     spool: Path
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS))
+    writing: threading.RLock = field(default_factory=threading.RLock)
 
     async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what computes, or waits for the disk, off the event loop."""
@@ -97,14 +103,15 @@ def commit(
     Where the catalog fails, the segment is left alone from here on: its journal
     is replayed at the next start.
     """
-    recorded = storage.archive.append(packed, commit_of)
-    try:
-        queued = recording.record(storage.catalog, [recorded])
-    except CatalogError:
-        storage.archive.abandon()
-        raise
-    for segment in storage.archive.take_sealed():
-        keeping.seal_segment(storage.catalog, segment)
+    with storage.writing:
+        recorded = storage.archive.append(packed, commit_of)
+        try:
+            queued = recording.record(storage.catalog, [recorded])
+        except CatalogError:
+            storage.archive.abandon()
+            raise
+        for segment in storage.archive.take_sealed():
+            keeping.seal_segment(storage.catalog, segment)
     return queued
 
 

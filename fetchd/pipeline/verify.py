@@ -12,6 +12,7 @@ from fetchd.catalog import inventory as inventories
 from fetchd.catalog import keeping, search
 from fetchd.catalog.keeping import VerifyMark
 from fetchd.contracts import Location
+from fetchd.pipeline.located import faults
 from fetchd.pipeline.storage import Storage
 from fetchd.values import Struct
 
@@ -49,7 +50,7 @@ def read_back(storage: Storage, digests: Collection[bytes], now: datetime) -> fr
     """
     found = inventories.locations(storage.catalog, digests)
     wanted = [(digest, size, at) for digest, (at, size) in found.items()]
-    damaged = {digest for digest, fault in storage.archive.check(wanted) if fault is not None}
+    damaged = {digest for digest, fault in faults(storage, wanted).items() if fault is not None}
     nowhere = set(digests) - found.keys()
     damaged |= nowhere - inventories.let_go(storage.catalog, nowhere)
     keeping.mark_verified(storage.catalog, found.keys() - damaged, now)
@@ -108,10 +109,10 @@ def _steps(stored: Sequence[Stored]) -> Iterator[list[Stored]]:
 
 
 def _check(storage: Storage, step: Sequence[Stored]) -> list[DamagedMessage]:
-    faults = dict(storage.archive.check(step))
-    spoilt = {digest: fault for digest, fault in faults.items() if fault is not None}
+    told = faults(storage, step)
+    spoilt = {digest: fault for digest, fault in told.items() if fault is not None}
     now = datetime.now(UTC)
-    keeping.mark_verified(storage.catalog, faults.keys() - spoilt.keys(), now)
+    keeping.mark_verified(storage.catalog, told.keys() - spoilt.keys(), now)
     if not spoilt:
         return []
     keeping.mark_damaged(storage.catalog, spoilt)

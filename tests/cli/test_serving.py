@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from fetchd.cli import asking
+from fetchd.daemon import service as service_module
 from fetchd.daemon.holder import ServiceLock
 from fetchd.daemon.sockets import NAME, bound
 from fetchd.errors import AuthenticationFailed, Scope, UsageError
@@ -266,7 +267,6 @@ def test_without_a_service_they_say_so(here: Home, command: str) -> None:
 def test_serve_hands_over_how_to_read_the_settings_again(
     here: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = pytest.importorskip("fetchd.daemon.service")
     seen = []
 
     def stay(load: Callable[[], Settings]) -> bool:
@@ -277,7 +277,7 @@ def test_serve_hands_over_how_to_read_the_settings_again(
         seen.append(load().accounts.keys())
         return False
 
-    monkeypatch.setattr(service, "serve", stay)
+    monkeypatch.setattr(service_module, "serve", stay)
     assert run(here, "serve").code == 1
     assert [list(names) for names in seen] == [["work"], ["work", "private"]]
 
