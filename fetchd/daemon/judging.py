@@ -40,11 +40,10 @@ def judge(report: RunReport, failures: int, now: datetime, jitter: float, *, up:
     if report.skipped and not wide:
         return _skipped(report, failures, now)
     if not wide:
-        bad = bool(report.failures)
         if report.not_before is not None and report.not_before > now:
             return _paused(report, now)
         said = (report.sentence(), report.advice()) if not report.ok else ("", "")
-        return Verdict(Doing.WAITING, failures + 1 if bad else 0, True, None, *said)
+        return Verdict(Doing.WAITING, 0 if report.ok else failures + 1, True, None, *said)
     error = _weightiest(wide)
     if report.halted:
         return Verdict(

@@ -291,8 +291,9 @@ class Supervisor:
         line.why, line.advice, line.since = verdict.why, verdict.advice, now
         line.broke = verdict.broke
         if verdict.well:
-            line.last_success = now
             line.well.set()
+            if not verdict.failures:  # as the catalog counts them (runs.succeed)
+                line.last_success = now
         elif verdict.failures:
             line.well.clear()
         if verdict.again is not None:

@@ -166,6 +166,24 @@ def test_a_login_that_works_ends_the_wait_after_a_broken_line(
 
 
 @in_loop
+async def test_what_is_no_success_to_the_catalog_is_none_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deferred(errand: Errand, _tools: Tools) -> RunReport:
+        return RunReport(errand.account, deferred=1)
+
+    async with supervised(settings_of(tmp_path), monkeypatch) as (supervisor, script, _):
+        script.syncs["a0"] = [deferred]
+        await supervisor.request("a0", Why.SCHEDULE)
+        line = supervisor.lines["a0"]
+        assert (line.failures, line.last_success) == (1, None)
+        assert line.well.is_set()  # the server was reached all the same
+        await supervisor.request("a0", Why.SCHEDULE)
+        assert line.failures == 0
+        assert line.last_success is not None
+
+
+@in_loop
 async def test_a_person_need_not_wait_for_what_was_put_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
