@@ -83,10 +83,10 @@ def _try(settings: "Settings", *, json: bool) -> bool:
     import asyncio
     from datetime import UTC, datetime
 
-    from fetchd.alerting.tell import test_channels
+    from fetchd.alerting.tell import try_channels
     from fetchd.cli import output
 
-    tried = asyncio.run(test_channels(settings, datetime.now(UTC)))
+    tried = asyncio.run(try_channels(settings, datetime.now(UTC)))
     if not tried:
         raise UsageError(
             "[alerts] has no channel",

@@ -13,7 +13,7 @@ from fetchd.alerting import webhook
 from fetchd.alerting.channels import Channel, channels_of, send
 from fetchd.alerting.letters import letter
 from fetchd.alerting.message import About, Message, of_alerts, plain
-from fetchd.alerting.tell import Tried, tell, test_channels
+from fetchd.alerting.tell import Tried, tell, try_channels
 from fetchd.alerting.words import Clock
 from fetchd.catalog import telling
 from fetchd.catalog.alerts import Alert, Kind, end_alert
@@ -332,7 +332,7 @@ def test_a_test_goes_through_every_channel(tmp_path: Path) -> None:
             'command = ["/bin/false"]',
             MAILDIR.format(folder=tmp_path),
         )
-        tried: list[Tried] = ran(test_channels(settings, datetime.now(UTC)))
+        tried: list[Tried] = ran(try_channels(settings, datetime.now(UTC)))
     names = [one.channel.split()[0] for one in tried]
     assert names == ["destination", "apprise", "webhook", "command"]
     assert [bool(one.failure) for one in tried] == [False, False, False, True]
